@@ -1,0 +1,24 @@
+"""nasjax: differentiable neural architecture search in JAX.
+
+Pure functions for research code; `experiments/` has the launches. The rooms, in the
+order data flows: `spaces` (what may be searched) · `supernet` (the weight-sharing
+network) · `relaxations` and `losses` · `methods` (one short file each) · `bilevel`
+(the step all methods share) · `search` (the host loop) · `genotype` (what it ends
+with) · `report`.
+"""
+
+from nasjax import bilevel as bilevel
+from nasjax import cell as cell
+from nasjax import losses as losses
+from nasjax import methods as methods
+from nasjax import ops as ops
+from nasjax import primitives as primitives
+from nasjax import relaxations as relaxations
+from nasjax import schedules as schedules
+from nasjax import spaces as spaces
+from nasjax import supernet as supernet
+from nasjax.base import InputError as InputError
+from nasjax.genotype import Genotype as Genotype
+from nasjax.genotype import derive as derive
+
+__version__ = "0.1.0"

@@ -1,0 +1,45 @@
+"""Types and errors shared by the whole library, and the axis glossary.
+
+Axes, used in every docstring and trailing comment:
+
+====  =======================================================================
+B     batch
+H W   height, width
+C     channels
+E     edges of a cell (target-major: 2←0, 2←1, 3←0, …)
+O     candidate operations of an edge
+N     intermediate nodes of a cell
+S     states of a cell: its inputs, then its intermediate nodes
+L     cells of a network
+K     sub-graphs sampled at once (MSG-DAS), voting teachers (SD-DARTS)
+M     examples of a split
+Y     classes
+====  =======================================================================
+
+Feature maps are ``[C, H, W, B]``: 1×1 convolutions become one matrix product,
+a mask over examples or a bias over channels never needs a transposition, and a
+backend is free to store them in another physical order. Images enter as
+``[B, H, W, C]``.
+
+"Progress" is a fraction of the search, 0 at the first step, 1 at the end.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+Array = jax.Array
+#: A typed PRNG key (``jax.random.key``); a function that takes one consumes it.
+Key = jax.Array
+#: Any nest of arrays.
+Tree = Any
+#: Progress in [0, 1] -> value, the form of every schedule of a method.
+Schedule = Callable[[Array], Array]
+
+
+class InputError(ValueError):
+    """A user's mistake: one line that says what was given and what is allowed.
+
+    The launchers print it to stderr without a traceback and exit with code 2.
+    """

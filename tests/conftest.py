@@ -1,0 +1,42 @@
+"""Strict JAX for every test: no silent promotion, no silent broadcasting."""
+
+import os
+import pathlib
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    (os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"),
+)
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+#: Compiled programs outlive a session: most of its time would go into them.
+CACHE = pathlib.Path(
+    os.environ.get("NASJAX_TEST_CACHE", "~/.cache/nasjax/test-xla")
+).expanduser()
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # JAX does not write an entry in one move; a process that reads half of one
+    # warns and compiles.
+    harmless = "ignore:Error (reading|writing) persistent compilation cache"
+    config.addinivalue_line("filterwarnings", harmless)
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def compilation_cache() -> str:
+    """``--compilation_cache`` of launches, shared with the tests' own."""
+    return str(CACHE)
