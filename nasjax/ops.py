@@ -1,0 +1,305 @@
+"""Candidate operations as values: weights, function and cost of each.
+
+An operation maps ``[C, H, W, B]`` to ``[C, ceil(H/s), ceil(W/s), B]`` for a stride
+``s`` of 1 or 2. Batch normalisation has no scale and no offset, as in every
+supernet of the DARTS family. Kernels start as PyTorch's do, uniform within
+``1/sqrt(fan in)``, because the published settings were tuned on that start.
+
+A space of your own may add to these: an :class:`Operation` is three functions.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from nasjax import primitives
+from nasjax.base import Array, Key, Tree
+
+#: Name -> shape of each weight of a layer.
+Shapes = dict[str, tuple[int, ...]]
+
+
+class Context(NamedTuple):
+    """What an operation may depend on beside its input and its weights.
+
+    Attributes:
+      depthwise: form of the depthwise convolution (`primitives.depthwise`).
+    """
+
+    depthwise: str = "auto"
+
+
+class Operation(NamedTuple):
+    """A candidate operation.
+
+    Attributes:
+      name: the field's name of it, unique within a space.
+      shapes: ``(channels, stride) -> {name: shape}`` of its weights, kernels whose
+        first axis is the output's; empty when the operation has none.
+      apply: ``(weights, x, stride, context) -> y``.
+      macs: ``(channels, height, width, stride) -> int``, multiply-accumulates of
+        one image; ``height`` and ``width`` are those of the output.
+      is_zero: whether the output is zero whatever the input. Such an operation
+        competes in a relaxation, is never evaluated, and is never derived where
+        the space says so.
+    """
+
+    name: str
+    shapes: Callable[[int, int], Shapes]
+    apply: Callable[[Tree, Array, int, Context], Array]
+    macs: Callable[[int, int, int, int], int]
+    is_zero: bool = False
+
+
+class Kernel(NamedTuple):
+    """A weight to be drawn: uniform within ±1/sqrt(fan in)."""
+
+    shape: tuple[int, ...]
+    fan_in: int
+
+
+class Constant(NamedTuple):
+    """A weight that starts at one value."""
+
+    shape: tuple[int, ...]
+    value: float
+
+
+def kernel(*shape: int, stack: tuple[int, ...] = ()) -> Kernel:
+    """A kernel ``[C', ...]``, whose fan-in is all but its first axis.
+
+    Args:
+      *shape: of one kernel.
+      stack: leading axes, for that many kernels in one array.
+    """
+    return Kernel((*stack, *shape), math.prod(shape[1:]))
+
+
+def draw(key: Key, template: Tree) -> Tree:
+    """A tree of float32 arrays from a tree of `Kernel` and `Constant`.
+
+    Consumes the key. All kernels are cut from one draw: a draw each would compile
+    for half a minute.
+    """
+    leaves, structure = jax.tree.flatten(
+        template, is_leaf=lambda leaf: isinstance(leaf, Kernel | Constant)
+    )
+    sizes = [math.prod(x.shape) if isinstance(x, Kernel) else 0 for x in leaves]
+    uniform = jax.random.uniform(key, (sum(sizes),), jnp.float32, -1.0, 1.0)
+    arrays, start = [], 0
+    for leaf, size in zip(leaves, sizes, strict=True):
+        if isinstance(leaf, Constant):
+            arrays.append(jnp.full(leaf.shape, leaf.value, jnp.float32))
+        else:
+            part = uniform[start : start + size].reshape(leaf.shape)
+            arrays.append(part * (1.0 / math.sqrt(leaf.fan_in)))
+            start += size
+    return jax.tree.unflatten(structure, arrays)
+
+
+def _no_weights(channels: int, stride: int) -> Shapes:
+    del channels, stride
+    return {}
+
+
+def _no_macs(channels: int, height: int, width: int, stride: int) -> int:
+    del channels, height, width, stride
+    return 0
+
+
+# --- none, pooling, skip --------------------------------------------------------
+
+
+def _apply_none(weights: Tree, x: Array, stride: int, context: Context) -> Array:
+    del weights, context
+    return jnp.zeros_like(x[:, ::stride, ::stride])
+
+
+def _apply_max_pool(weights: Tree, x: Array, stride: int, context: Context) -> Array:
+    del weights, context
+    return primitives.batch_norm(primitives.max_pool_3x3(x, stride=stride))
+
+
+def _apply_avg_pool(weights: Tree, x: Array, stride: int, context: Context) -> Array:
+    del weights, context
+    return primitives.batch_norm(primitives.avg_pool_3x3(x, stride=stride))
+
+
+def _apply_plain_avg_pool(
+    weights: Tree, x: Array, stride: int, context: Context
+) -> Array:
+    del weights, context
+    return primitives.avg_pool_3x3(x, stride=stride)
+
+
+def factorized_reduce_shapes(in_channels: int, out_channels: int) -> Shapes:
+    """Kernels of the two halves, ``[C'/2, C]`` each."""
+    half = out_channels // 2
+    return {"even": (half, in_channels), "odd": (out_channels - half, in_channels)}
+
+
+def factorized_reduce(weights: Tree, x: Array) -> Array:
+    """Halve the resolution: ReLU, two strided 1×1 convolutions, concat, BN.
+
+    The second convolution reads ``x`` shifted by one pixel in both axes, so every
+    pixel contributes. An odd height or width is padded with one row or column of
+    zeros for it (the reference code fails there).
+
+    Args:
+      weights: of `factorized_reduce_shapes`.
+      x: ``[C, H, W, B]``.
+
+    Returns:
+      ``[C', ceil(H/2), ceil(W/2), B]``.
+    """
+    x = jax.nn.relu(x)
+    odd_rows, odd_columns = x.shape[1] % 2, x.shape[2] % 2
+    shifted = jnp.pad(x, ((0, 0), (0, odd_rows), (0, odd_columns), (0, 0)))[:, 1:, 1:]
+    halves = (
+        primitives.pointwise(x, weights["even"], stride=2),
+        primitives.pointwise(shifted, weights["odd"], stride=2),
+    )
+    return primitives.batch_norm(jnp.concatenate(halves))
+
+
+def _skip_shapes(channels: int, stride: int) -> Shapes:
+    return {} if stride == 1 else factorized_reduce_shapes(channels, channels)
+
+
+def _apply_skip(weights: Tree, x: Array, stride: int, context: Context) -> Array:
+    del context
+    return x if stride == 1 else factorized_reduce(weights, x)
+
+
+def _skip_macs(channels: int, height: int, width: int, stride: int) -> int:
+    return 0 if stride == 1 else channels * channels * height * width
+
+
+# --- convolutions ---------------------------------------------------------------
+
+
+def relu_conv_bn(x: Array, kernel: Array, *, stride: int = 1) -> Array:
+    """ReLU, k×k convolution, batch normalisation.
+
+    Args:
+      x: ``[C, H, W, B]``.
+      kernel: ``[C', C]`` for 1×1, ``[C', C, k, k]`` else.
+      stride: 1 or 2.
+
+    Returns:
+      ``[C', ceil(H/stride), ceil(W/stride), B]``.
+    """
+    x = jax.nn.relu(x)
+    if kernel.ndim == 2:
+        return primitives.batch_norm(primitives.pointwise(x, kernel, stride=stride))
+    return primitives.batch_norm(primitives.convolution(x, kernel, stride=stride))
+
+
+def _separable(
+    x: Array,
+    kernels: tuple[Array, Array],
+    *,
+    stride: int,
+    dilation: int,
+    context: Context,
+) -> Array:
+    """ReLU, depthwise, pointwise, BN."""
+    x = primitives.depthwise(
+        jax.nn.relu(x),
+        kernels[0],
+        stride=stride,
+        dilation=dilation,
+        form=context.depthwise,
+    )
+    return primitives.batch_norm(primitives.pointwise(x, kernels[1]))
+
+
+def _separable_shapes(channels: int, stride: int, *, size: int, repeats: int) -> Shapes:
+    del stride
+    shapes: Shapes = {}
+    for index in range(1, repeats + 1):
+        shapes[f"depthwise{index}"] = (channels, size, size)
+        shapes[f"pointwise{index}"] = (channels, channels)
+    return shapes
+
+
+def _apply_separable(
+    weights: Tree,
+    x: Array,
+    stride: int,
+    context: Context,
+    *,
+    dilation: int,
+    repeats: int,
+) -> Array:
+    for index in range(1, repeats + 1):
+        kernels = weights[f"depthwise{index}"], weights[f"pointwise{index}"]
+        x = _separable(x, kernels, stride=stride, dilation=dilation, context=context)
+        stride = 1  # only the first depthwise convolution is strided
+    return x
+
+
+def _separable_macs(
+    channels: int, height: int, width: int, stride: int, *, size: int, repeats: int
+) -> int:
+    del stride
+    return repeats * height * width * channels * (size * size + channels)
+
+
+def _separable_operation(
+    name: str, *, size: int, dilation: int, repeats: int
+) -> Operation:
+    return Operation(
+        name,
+        partial(_separable_shapes, size=size, repeats=repeats),
+        partial(_apply_separable, dilation=dilation, repeats=repeats),
+        partial(_separable_macs, size=size, repeats=repeats),
+    )
+
+
+def _dense_shapes(channels: int, stride: int, *, size: int) -> Shapes:
+    del stride
+    one = (channels, channels)
+    return {"kernel": one if size == 1 else (*one, size, size)}
+
+
+def _apply_dense(weights: Tree, x: Array, stride: int, context: Context) -> Array:
+    del context
+    return relu_conv_bn(x, weights["kernel"], stride=stride)
+
+
+def _dense_macs(
+    channels: int, height: int, width: int, stride: int, *, size: int
+) -> int:
+    del stride
+    return height * width * channels * channels * size * size
+
+
+def _dense_operation(name: str, *, size: int) -> Operation:
+    return Operation(
+        name,
+        partial(_dense_shapes, size=size),
+        _apply_dense,
+        partial(_dense_macs, size=size),
+    )
+
+
+NONE = Operation("none", _no_weights, _apply_none, _no_macs, is_zero=True)
+SKIP_CONNECT = Operation("skip_connect", _skip_shapes, _apply_skip, _skip_macs)
+MAX_POOL_3X3 = Operation("max_pool_3x3", _no_weights, _apply_max_pool, _no_macs)
+#: Average pooling of the DARTS space: followed by batch normalisation.
+AVG_POOL_3X3 = Operation("avg_pool_3x3", _no_weights, _apply_avg_pool, _no_macs)
+#: Average pooling of NAS-Bench-201: nothing follows it.
+PLAIN_AVG_POOL_3X3 = Operation(
+    "avg_pool_3x3", _no_weights, _apply_plain_avg_pool, _no_macs
+)
+SEP_CONV_3X3 = _separable_operation("sep_conv_3x3", size=3, dilation=1, repeats=2)
+SEP_CONV_5X5 = _separable_operation("sep_conv_5x5", size=5, dilation=1, repeats=2)
+DIL_CONV_3X3 = _separable_operation("dil_conv_3x3", size=3, dilation=2, repeats=1)
+DIL_CONV_5X5 = _separable_operation("dil_conv_5x5", size=5, dilation=2, repeats=1)
+NOR_CONV_1X1 = _dense_operation("nor_conv_1x1", size=1)
+NOR_CONV_3X3 = _dense_operation("nor_conv_3x3", size=3)
