@@ -1,0 +1,247 @@
+"""Genotypes: the discrete cells a search ends with, and how they are derived.
+
+A genotype is plain data with a JSON form, the only hand-over between search,
+retraining, look-up and report.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from nasjax.base import InputError
+
+if TYPE_CHECKING:
+    from nasjax.space import SearchSpace
+
+#: A cell of the DARTS family: (operation, source state) of each incoming edge, two
+#: per node, nodes in order; states count from the cell's first input.
+Cell = tuple[tuple[str, int], ...]
+
+
+class Genotype(NamedTuple):
+    """A derived architecture, of the DARTS family or of NAS-Bench-201.
+
+    Attributes:
+      space: name of the search space.
+      normal: edges of the normal cell, two per node.
+      normal_concat: states the normal cell's output concatenates.
+      reduce: edges of the reduction cell.
+      reduce_concat: states the reduction cell's output concatenates.
+      arch_str: NAS-Bench-201's string; empty in the DARTS family.
+      source: where it comes from (a paper, a run), for the reader.
+    """
+
+    space: str = "darts"
+    normal: Cell = ()
+    normal_concat: tuple[int, ...] = ()
+    reduce: Cell = ()
+    reduce_concat: tuple[int, ...] = ()
+    arch_str: str = ""
+    source: str = ""
+
+    def to_json(self) -> str:
+        """The genotype as one JSON object.
+
+        >>> Genotype("nasbench201", arch_str="|none~0|").to_json()
+        '{"space": "nasbench201", "arch_str": "|none~0|"}'
+        """
+        filled = {k: v for k, v in self._asdict().items() if v or k == "space"}
+        return json.dumps(filled)
+
+    @staticmethod
+    def from_json(text: str) -> "Genotype":
+        """Read `to_json`'s form.
+
+        Raises:
+          InputError: not JSON, an unknown field, or a field of the wrong form.
+        """
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"a genotype is one JSON object: {error}") from None
+        return _checked(data)
+
+    @property
+    def cells(self) -> dict[str, Cell]:
+        """Edges of each cell type, as (operation, source state), for drawing."""
+        if self.arch_str:
+            return {"cell": parse_arch_str(self.arch_str)}
+        return {"normal": self.normal, "reduce": self.reduce}
+
+    @property
+    def skip_connects(self) -> dict[str, int]:
+        """How many edges of each cell are skip connections."""
+        return {
+            name: sum(operation == "skip_connect" for operation, _ in cell)
+            for name, cell in self.cells.items()
+        }
+
+
+def _checked(data: Any) -> Genotype:
+    """A genotype from parsed JSON, every field checked."""
+    if not isinstance(data, dict):
+        raise InputError(f"a genotype is a JSON object, not {type(data).__name__}")
+    unknown = sorted(set(data) - set(Genotype._fields))
+    if unknown:
+        raise InputError(
+            f"genotype field {unknown[0]!r} is not one of {', '.join(Genotype._fields)}"
+        )
+    fields: dict[str, Any] = {}
+    for name, value in data.items():
+        if name in ("normal", "reduce"):
+            fields[name] = _checked_cell(name, value)
+        elif name.endswith("_concat"):
+            if not isinstance(value, list) or not all(map(_is_index, value)):
+                raise InputError(f"genotype field {name} lists states, not {value!r}")
+            fields[name] = tuple(value)
+        elif not isinstance(value, str):
+            raise InputError(f"genotype field {name} is a text, not {value!r}")
+        else:
+            fields[name] = value
+    genotype = Genotype(**fields)
+    if genotype.arch_str:
+        parse_arch_str(genotype.arch_str)
+    elif not (genotype.normal and genotype.reduce):
+        raise InputError("a genotype has normal and reduce, or an arch_str")
+    return genotype
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _checked_cell(name: str, value: Any) -> Cell:
+    """Edges of a cell, two per node, each from an earlier state."""
+    if not isinstance(value, list) or len(value) % 2:
+        raise InputError(f"genotype field {name} lists two edges per node: {value!r}")
+    edges = []
+    for position, edge in enumerate(value):
+        if not (
+            isinstance(edge, list)
+            and len(edge) == 2
+            and isinstance(edge[0], str)
+            and _is_index(edge[1])
+            and edge[1] < position // 2 + 2
+        ):
+            raise InputError(
+                f"edge {position} of genotype field {name} is [operation, earlier "
+                f"state], not {edge!r}"
+            )
+        edges.append((edge[0], edge[1]))
+    return tuple(edges)
+
+
+def parse_arch_str(arch_str: str) -> Cell:
+    """Operations of a NAS-Bench-201 string, (operation, source), target-major.
+
+    >>> parse_arch_str("|none~0|+|skip_connect~0|none~1|")
+    (('none', 0), ('skip_connect', 0), ('none', 1))
+
+    Raises:
+      InputError: a string of another form.
+    """
+    edges: list[tuple[str, int]] = []
+    for target, node in enumerate(arch_str.split("+"), start=1):
+        found = re.fullmatch(r"\|((?:[a-z0-9_]+~[0-9]\|)+)", node)
+        items = found.group(1).rstrip("|").split("|") if found else []
+        sources = [int(item.split("~")[1]) for item in items]
+        if sources != list(range(target)):
+            raise InputError(
+                f"{arch_str!r} is not a NAS-Bench-201 string of the form "
+                "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
+            )
+        edges += [(item.split("~")[0], int(item.split("~")[1])) for item in items]
+    return tuple(edges)
+
+
+def format_arch_str(edges: Cell) -> str:
+    """The NAS-Bench-201 string of target-major edges; inverse of `parse_arch_str`."""
+    nodes: list[str] = []
+    for operation, source in edges:
+        if source == 0:
+            nodes.append("|")
+        nodes[-1] += f"{operation}~{source}|"
+    return "+".join(nodes)
+
+
+def derive(space: "SearchSpace", alpha: Mapping[str, Any]) -> Genotype:
+    """The genotype that ``alpha`` stands for, by the space's own rule.
+
+    Args:
+      space: a search space.
+      alpha: ``{cell type: [E, O]}``, finite.
+
+    Raises:
+      ValueError: a missing cell type, a wrong shape, or values that are not finite.
+    """
+    return space.derive(space, check_alpha(space, alpha))
+
+
+def check_alpha(space: "SearchSpace", alpha: Mapping[str, Any]) -> dict[str, Any]:
+    """Alpha as float64 arrays on the host, one for each cell type of the space.
+
+    Raises:
+      ValueError: a missing cell type, a wrong shape, or values that are not finite.
+    """
+    arrays = {}
+    for cell_type in space.cell_types:
+        if cell_type not in alpha:
+            raise ValueError(
+                f"alpha has {sorted(alpha)}, {space.name} needs {space.cell_types}"
+            )
+        array = np.asarray(alpha[cell_type], np.float64)
+        if array.shape != (space.num_edges, space.num_ops):
+            raise ValueError(
+                f"alpha[{cell_type!r}] is {array.shape}, {space.name} needs "
+                f"{(space.num_edges, space.num_ops)}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"alpha[{cell_type!r}] has values that are not finite")
+        arrays[cell_type] = array
+    return arrays
+
+
+def derive_two_edges_per_node(
+    space: "SearchSpace", alpha: Mapping[str, np.ndarray]
+) -> Genotype:
+    """DARTS: two incoming edges per node, the strongest operation on each.
+
+    Edges rank by their strongest operation other than `none`; ties go to the
+    earlier edge and the earlier operation. Source: DARTS section 2.4.
+    """
+    allowed = [i for i, op in enumerate(space.operations) if not op.is_zero]
+    cells: dict[str, Cell] = {}
+    for cell_type, array in alpha.items():
+        cell: list[tuple[str, int]] = []
+        for node in range(space.num_inputs, space.num_states):
+            incoming = [e for e, (_, t) in enumerate(space.edges) if t == node]
+            strength = array[incoming][:, allowed].max(axis=1)
+            # A stable sort of the negated strengths keeps ties in edge order.
+            kept = sorted(np.argsort(-strength, kind="stable")[:2])
+            for edge in (incoming[i] for i in kept):
+                best = allowed[int(array[edge, allowed].argmax())]
+                cell.append((space.primitives[best], space.edges[edge][0]))
+        cells[cell_type] = tuple(cell)
+    concat = tuple(range(space.num_inputs, space.num_states))
+    return Genotype(
+        space.name,
+        normal=cells["normal"],
+        normal_concat=concat,
+        reduce=cells["reduce"],
+        reduce_concat=concat,
+    )
+
+
+def derive_every_edge(
+    space: "SearchSpace", alpha: Mapping[str, np.ndarray]
+) -> Genotype:
+    """NAS-Bench-201: the strongest operation of every edge, `none` allowed."""
+    (array,) = alpha.values()
+    edges = tuple(
+        (space.primitives[int(row.argmax())], source)
+        for row, (source, _) in zip(array, space.edges, strict=True)
+    )
+    return Genotype(space.name, arch_str=format_arch_str(edges))
