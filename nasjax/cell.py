@@ -1,0 +1,358 @@
+"""The cell: a DAG whose edges run a mixture of operations, or one operation each.
+
+Both runners loop over stacked weights (``lax.scan``) instead of unrolling Python,
+so a cell compiles as one body however many edges it has, and both recompute an
+operation in the backward pass instead of keeping its insides: what is kept of an
+edge is its input, which is a state of the cell anyway.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from nasjax.base import Array, Tree
+from nasjax.ops import Context, Operation, kernel
+from nasjax.space import SearchSpace
+
+
+class Mixture(NamedTuple):
+    """Every operation runs on every edge.
+
+    Attributes:
+      weights: ``[E, O]`` factor of each operation.
+    """
+
+    weights: Array
+
+
+class Path(NamedTuple):
+    """At most one operation runs on each edge: the cost of one sub-network.
+
+    Attributes:
+      operation: ``[E]`` int32, which operation.
+      weight: ``[E]`` its factor.
+      active: ``[E]`` bool; an edge that is not active adds nothing, at no cost.
+    """
+
+    operation: Array
+    weight: Array
+    active: Array
+
+
+class EdgeGroup(NamedTuple):
+    """Edges of one cell that share a stride, so that one loop can run them."""
+
+    stride: int
+    edges: tuple[int, ...]  # positions in the space's edges
+    sources: tuple[int, ...]  # states
+    targets: tuple[int, ...]  # states
+    from_inputs: bool  # sources are the cell's inputs, at another resolution
+
+
+def edge_groups(space: SearchSpace, *, reduction: bool) -> tuple[EdgeGroup, ...]:
+    """The loops of a cell: one, or for a reduction strided edges, then the rest."""
+
+    def group(stride: int, ids: Sequence[int], from_inputs: bool) -> EdgeGroup:
+        pairs = [space.edges[e] for e in ids]
+        return EdgeGroup(
+            stride,
+            tuple(ids),
+            tuple(source for source, _ in pairs),
+            tuple(target for _, target in pairs),
+            from_inputs,
+        )
+
+    every = range(space.num_edges)
+    if not reduction:
+        return (group(1, every, False),)
+    strided = [e for e in every if space.edges[e][0] < space.num_inputs]
+    plain = [e for e in every if e not in strided]
+    # A cell of one node has no edge of stride 1.
+    groups = (group(2, strided, True), group(1, plain, False))
+    return tuple(group for group in groups if group.edges)
+
+
+def cell_template(
+    space: SearchSpace, *, channels: int, reduction: bool, stack: tuple[int, ...] = ()
+) -> tuple[dict[str, Tree], ...]:
+    """Weights of a cell: per group, per operation, stacked over its edges.
+
+    Operations without weights have no entry.
+
+    Args:
+      space: the search space.
+      channels: C.
+      reduction: whether edges that leave an input have stride 2.
+      stack: leading axes, for that many cells in one tree.
+    """
+    groups = []
+    for group in edge_groups(space, reduction=reduction):
+        weights = {}
+        for operation in space.operations:
+            shapes = operation.shapes(channels, group.stride)
+            if shapes:
+                weights[operation.name] = {
+                    name: kernel(*shape, stack=(*stack, len(group.edges)))
+                    for name, shape in shapes.items()
+                }
+        groups.append(weights)
+    return tuple(groups)
+
+
+# Jitted so that cells of one shape, and the two passes of a bilevel step, are traced
+# and lowered once.
+@partial(jax.jit, static_argnames=("space", "reduction", "context"))
+def apply_cell(
+    weights: tuple[dict[str, Tree], ...],
+    architecture: Mixture | Path,
+    inputs: Sequence[Array],
+    *,
+    space: SearchSpace,
+    reduction: bool,
+    context: Context,
+) -> Array:
+    """Run a cell.
+
+    Args:
+      weights: of `cell_template`, drawn.
+      architecture: what each edge runs.
+      inputs: the cell's input states, ``[C, H, W, B]`` each.
+      space: the search space.
+      reduction: whether edges that leave an input have stride 2.
+      context: for the operations.
+
+    Returns:
+      ``[N*C, H', W', B]``, the output states concatenated along channels.
+    """
+    chex.assert_equal_shape(inputs)
+    chex.assert_shape(jax.tree.leaves(architecture), (space.num_edges, ...))
+    run = _run_mixture if isinstance(architecture, Mixture) else _run_path
+    num_nodes = space.num_states - space.num_inputs
+    entry = jnp.stack(list(inputs))
+    if reduction:
+        small = entry[0][:, ::2, ::2]
+        states = jnp.zeros((num_nodes, *small.shape), small.dtype)
+        first = space.num_inputs
+    else:
+        empty = jnp.zeros((num_nodes, *entry.shape[1:]), entry.dtype)
+        states = jnp.concatenate([entry, empty])
+        first = 0
+    for group, group_weights in zip(
+        edge_groups(space, reduction=reduction), weights, strict=True
+    ):
+        part = _rows(architecture, group.edges)
+        reads = entry if group.from_inputs else None
+        states = run(
+            group_weights,
+            part,
+            reads,
+            states,
+            group=group,
+            first=first,
+            space=space,
+            context=context,
+        )
+    output = states[np.array(space.output) - first]
+    return output.reshape(-1, *output.shape[2:])
+
+
+def _rows(architecture: Mixture | Path, edges: tuple[int, ...]) -> Any:
+    return jax.tree.map(lambda a: a[np.array(edges)], architecture)
+
+
+# --- recomputation --------------------------------------------------------------
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def recomputed_switch(
+    branches: tuple[Callable[..., Array], ...], index: Array, *operands: Tree
+) -> Array:
+    """``lax.switch`` that keeps its operands only, and recomputes in the backward.
+
+    Under plain autodiff a switch keeps what its largest branch would keep, and
+    every branch fills that up; here the backward pass is one more switch over the
+    branches' own gradients.
+
+    Args:
+      branches: pure functions of the operands, one shape of result.
+      index: int32 scalar.
+      *operands: trees of arrays, differentiable where they are floats.
+    """
+    return lax.switch(index, branches, *operands)
+
+
+def _switch_forward(
+    branches: tuple[Callable[..., Array], ...], index: Array, *operands: Tree
+) -> tuple[Array, tuple[Any, ...]]:
+    return lax.switch(index, branches, *operands), (index, operands)
+
+
+def _switch_backward(
+    branches: tuple[Callable[..., Array], ...],
+    residuals: tuple[Any, ...],
+    cotangent: Array,
+) -> tuple[Any, ...]:
+    index, operands = residuals
+
+    def pull(
+        branch: Callable[..., Array], operands: tuple[Tree, ...], cotangent: Array
+    ) -> tuple[Tree, ...]:
+        return jax.vjp(branch, *operands)[1](cotangent)
+
+    pulls = [partial(pull, branch) for branch in branches]
+    # An integer's cotangent is of dtype float0.
+    no_gradient = np.zeros(jnp.shape(index), jax.dtypes.float0)
+    return (no_gradient, *lax.switch(index, pulls, operands, cotangent))
+
+
+recomputed_switch.defvjp(_switch_forward, _switch_backward)
+
+
+# --- path -----------------------------------------------------------------------
+
+
+def _run_path(
+    weights: dict[str, Tree],
+    path: Path,
+    reads: Array | None,
+    states: Array,
+    *,
+    group: EdgeGroup,
+    first: int,
+    space: SearchSpace,
+    context: Context,
+) -> Array:
+    """Add every active edge's operation to its target, edge after edge."""
+
+    def branch(operation: Operation, weights: Tree, weight: Array, x: Array) -> Array:
+        own = weights.get(operation.name, {})
+        y = operation.apply(own, x, group.stride, context)
+        return y * weight.astype(y.dtype)
+
+    def nothing(weights: Tree, weight: Array, x: Array) -> Array:
+        del weights, weight
+        return jnp.zeros_like(x[:, :: group.stride, :: group.stride])
+
+    runs = [nothing if op.is_zero else partial(branch, op) for op in space.operations]
+    branches = (*runs, nothing)
+
+    def step(states: Array, edge: tuple[Any, ...]) -> tuple[Array, None]:
+        weights, path, source, target = edge
+        x = (states if reads is None else reads)[source]
+        index = jnp.where(path.active, path.operation, len(branches) - 1)
+        y = recomputed_switch(branches, index, weights, path.weight, x)
+        return states.at[target].add(y), None
+
+    offset = 0 if group.from_inputs else first
+    sources = np.array(group.sources, np.int32) - offset
+    targets = np.array(group.targets, np.int32) - first
+    return lax.scan(step, states, (weights, path, sources, targets))[0]
+
+
+# --- mixture --------------------------------------------------------------------
+
+
+def _run_mixture(
+    weights: dict[str, Tree],
+    mixture: Mixture,
+    reads: Array | None,
+    states: Array,
+    *,
+    group: EdgeGroup,
+    first: int,
+    space: SearchSpace,
+    context: Context,
+) -> Array:
+    """Add every edge's weighted operations to its target, source after source.
+
+    Operations without weights (pooling, identity) run once for each source and are
+    shared by all the edges that leave it.
+    """
+    runs = [(i, op) for i, op in enumerate(space.operations) if not op.is_zero]
+    if not runs:
+        return states
+    shared = [(i, op) for i, op in runs if op.name not in weights]
+    own = [(i, op) for i, op in runs if op.name in weights]
+    edge = partial(_mixed_edge, shared, own, group.stride, context)
+    table = _edge_table(group)  # [sources, targets], positions in the group
+    targets = np.array(sorted(set(group.targets)), np.int32) - first
+
+    def source_step(states: Array, row: tuple[Array, Array]) -> tuple[Array, None]:
+        source, positions = row
+        x = (states if reads is None else reads)[source]
+        pooled = tuple(_shared_output(op, x, group.stride, context) for _, op in shared)
+
+        def edge_step(states: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
+            target, position = pair
+            at = jnp.maximum(position, 0)
+            y = recomputed_switch(
+                (partial(_no_edge, group.stride), edge),
+                (position >= 0).astype(jnp.int32),
+                jax.tree.map(lambda a: a[at], weights),
+                mixture.weights[at],
+                x,
+                pooled,
+            )
+            return states.at[target].add(y), None
+
+        pairs = (jnp.asarray(targets), positions)
+        return lax.scan(edge_step, states, pairs)[0], None
+
+    offset = 0 if group.from_inputs else first
+    sources = np.array(sorted(set(group.sources)), np.int32) - offset
+    rows = (jnp.asarray(sources), jnp.asarray(table))
+    return lax.scan(source_step, states, rows)[0]
+
+
+_Numbered = list[tuple[int, Operation]]
+
+
+def _mixed_edge(
+    shared: _Numbered,
+    own: _Numbered,
+    stride: int,
+    context: Context,
+    weights: Tree,
+    factors: Array,
+    x: Array,
+    pooled: tuple[Array, ...],
+) -> Array:
+    """The weighted sum of an edge's operations; ``pooled`` are those it shares."""
+    terms = [
+        y * factors[i].astype(y.dtype) for (i, _), y in zip(shared, pooled, strict=True)
+    ]
+    for i, op in own:
+        y = op.apply(weights[op.name], x, stride, context)
+        terms.append(y * factors[i].astype(y.dtype))
+    return sum(terms[1:], terms[0])
+
+
+def _no_edge(
+    stride: int, weights: Tree, factors: Array, x: Array, pooled: tuple[Array, ...]
+) -> Array:
+    del weights, factors, pooled
+    return jnp.zeros_like(x[:, ::stride, ::stride])
+
+
+def _shared_output(op: Operation, x: Array, stride: int, context: Context) -> Array:
+    """An operation without weights, recomputed in the backward pass."""
+    run = jax.checkpoint(lambda x: op.apply({}, x, stride, context), prevent_cse=False)
+    return run(x)
+
+
+def _edge_table(group: EdgeGroup) -> np.ndarray:
+    """``[sources, targets]`` position of each edge in the group, -1 for none."""
+    sources = sorted(set(group.sources))
+    targets = sorted(set(group.targets))
+    table = np.full((len(sources), len(targets)), -1, np.int32)
+    for position, (source, target) in enumerate(
+        zip(group.sources, group.targets, strict=True)
+    ):
+        table[sources.index(source), targets.index(target)] = position
+    return table

@@ -1,0 +1,138 @@
+"""The NAS-Bench-201 search space (Dong and Yang, arXiv 2001.00326, section 2)."""
+
+from functools import partial
+
+import jax
+from jax import lax
+
+from nasjax import ops, primitives, supernet
+from nasjax.base import Array, Tree
+from nasjax.cell import apply_cell, cell_template
+from nasjax.genotype import derive_every_edge
+from nasjax.space import SearchSpace
+from nasjax.supernet import Architecture, Settings, Supernet
+
+OPERATIONS = (
+    ops.NONE,
+    ops.SKIP_CONNECT,
+    ops.NOR_CONV_1X1,
+    ops.NOR_CONV_3X3,
+    ops.PLAIN_AVG_POOL_3X3,
+)
+_NUM_STAGES = 3
+
+
+def nasbench201() -> SearchSpace:
+    """One input, three nodes, five operations; one cell type.
+
+    >>> space = nasbench201()
+    >>> space.num_edges, space.num_ops, space.edges
+    (6, 5, ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)))
+    """
+    return SearchSpace(
+        name="nasbench201",
+        operations=OPERATIONS,
+        edges=tuple(
+            (source, target) for target in (1, 2, 3) for source in range(target)
+        ),
+        num_inputs=1,
+        cell_types=("cell",),
+        output=(3,),
+        edges_per_node=None,
+        derive=derive_every_edge,
+        skeleton=skeleton,
+    )
+
+
+def _residual_template(channels: int) -> dict[str, Tree]:
+    """A block that doubles ``channels`` and halves the resolution."""
+    return {
+        "first": ops.kernel(2 * channels, channels, 3, 3),
+        "second": ops.kernel(2 * channels, 2 * channels, 3, 3),
+        "shortcut": ops.kernel(2 * channels, channels),
+    }
+
+
+def _apply_residual(weights: dict[str, Array], x: Array) -> Array:
+    """Two ReLU-convolution-BN; the shortcut is a 2×2 average and a 1×1.
+
+    Its batch normalisation has no scale and no offset, as in the cells.
+    """
+    y = ops.relu_conv_bn(x, weights["first"], stride=2)
+    y = ops.relu_conv_bn(y, weights["second"])
+    return y + primitives.pointwise(primitives.avg_pool_2x2(x), weights["shortcut"])
+
+
+def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
+    """Stem; three stages of N cells with residual blocks between; BN, ReLU, head.
+
+    Raises:
+      ValueError: the image's height or width is not a multiple of 4.
+    """
+    height, width, image_channels = settings.image_shape
+    if height % 4 or width % 4:
+        raise ValueError(
+            f"NAS-Bench-201 halves images twice: {height}×{width} is not of 4s"
+        )
+    widths = [settings.channels * 2**stage for stage in range(_NUM_STAGES)]
+
+    stack = (settings.num_cells,)
+    template = {
+        "stem": supernet.stem_template(image_channels, settings.channels),
+        "stages": tuple(
+            cell_template(space, channels=channels, reduction=False, stack=stack)
+            for channels in widths
+        ),
+        "residuals": tuple(map(_residual_template, widths[:-1])),
+        "last": supernet.affine_template(widths[-1]),
+        "head": supernet.head_template(widths[-1], settings.num_classes),
+    }
+
+    def apply(weights: Tree, architecture: Architecture, images: Array) -> Array:
+        x = supernet.enter(images, settings.dtype)
+        x = supernet.apply_stem(weights["stem"], x)
+
+        def step(x: Array, cell_weights: Tree) -> tuple[Array, None]:
+            output = apply_cell(
+                cell_weights,
+                architecture["cell"],
+                (x,),
+                space=space,
+                reduction=False,
+                context=settings.context,
+            )
+            return output, None
+
+        for stage, stack in enumerate(weights["stages"]):
+            if stage:
+                x = _apply_residual(weights["residuals"][stage - 1], x)
+            x, _ = lax.scan(step, x, stack)
+        last = weights["last"]
+        x = primitives.affine(primitives.batch_norm(x), last["scale"], last["offset"])
+        return supernet.apply_head(weights["head"], jax.nn.relu(x))
+
+    return Supernet(
+        space,
+        settings,
+        init=lambda key: ops.draw(key, template),
+        apply=apply,
+        macs=partial(_macs, space, settings),
+    )
+
+
+def _macs(space: SearchSpace, settings: Settings, cost: supernet.CellCost) -> int:
+    height, width, image_channels = settings.image_shape
+    channels = settings.channels
+    total = 9.0 * image_channels * channels * height * width
+    for stage in range(_NUM_STAGES):
+        if stage:
+            height, width, channels = height // 2, width // 2, channels * 2
+            # First and second 3×3, and the 1×1 shortcut, of a residual block.
+            total += (
+                height * width * channels * (channels // 2 * (9 + 1) + channels * 9)
+            )
+        cell = supernet.cell_macs(
+            space, channels=channels, height=height, width=width, reduction=False
+        )
+        total += settings.num_cells * cost(cell)
+    return round(total + channels * settings.num_classes)

@@ -1,0 +1,192 @@
+"""The network around the cells: what a skeleton is, and its common parts."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from nasjax import ops, primitives
+from nasjax.base import Array, Key, Tree
+from nasjax.cell import Mixture, Path
+from nasjax.space import SearchSpace
+
+#: Multiply-accumulates of a cell's edges, ``[E][O]`` -> of those that are run.
+CellCost = Callable[[list[list[int]]], float]
+#: What every cell type runs.
+Architecture = Mapping[str, Mixture | Path]
+
+
+class Settings(NamedTuple):
+    """Size and arithmetic of a supernet.
+
+    Attributes:
+      channels: C of the first cells.
+      num_cells: L (DARTS), or N, cells a stage (NAS-Bench-201).
+      num_classes: Y.
+      image_shape: ``(H, W, channels)`` of an image.
+      dtype: of the activations, float32 or bfloat16; weights, statistics, logits
+        and losses are float32.
+      context: how the operations are computed.
+    """
+
+    channels: int
+    num_cells: int
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    dtype: Any
+    context: ops.Context
+
+
+class Supernet(NamedTuple):
+    """A search space's weight-sharing network as pure functions.
+
+    Attributes:
+      space: its search space.
+      settings: its size.
+      init: ``key -> weights``, a tree of float32 arrays. Consumes the key.
+      apply: ``(weights, architecture, images [B, H, W, c]) -> logits [B, Y]``.
+      macs: ``cost -> int``, multiply-accumulates of one image, where ``cost``
+        maps the multiply-accumulates of the edges of a cell, ``[E][O]``, to those
+        that are run.
+    """
+
+    space: SearchSpace
+    settings: Settings
+    init: Callable[[Key], Tree]
+    apply: Callable[[Tree, Architecture, Array], Array]
+    macs: Callable[[CellCost], int]
+
+
+def build(
+    space: SearchSpace,
+    *,
+    channels: int = 16,
+    num_cells: int | None = None,
+    num_classes: int = 10,
+    image_shape: tuple[int, int, int] = (32, 32, 3),
+    dtype: Any = jnp.float32,
+    depthwise: str = "auto",
+) -> Supernet:
+    """The supernet of a space.
+
+    Args:
+      space: a search space.
+      channels: C of the first cells.
+      num_cells: L of the DARTS space (default 8) or N, cells a stage, of
+        NAS-Bench-201 (default 5).
+      num_classes: Y.
+      image_shape: ``(H, W, channels)``.
+      dtype: of the activations.
+      depthwise: form of the depthwise convolution (`primitives.depthwise`).
+
+    Raises:
+      ValueError: a size below 1, an image too small for the skeleton, a dtype
+        other than float32 and bfloat16, an unknown form.
+    """
+    if num_cells is None:
+        num_cells = 5 if space.num_inputs == 1 else 8
+    allowed = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+    name = dtype if isinstance(dtype, str) else jnp.dtype(dtype).name
+    if name not in allowed:
+        raise ValueError(f"dtype {name!r} is not float32 or bfloat16")
+    if depthwise not in primitives.DEPTHWISE_FORMS:
+        raise ValueError(
+            f"{depthwise=} is not one of {', '.join(primitives.DEPTHWISE_FORMS)}"
+        )
+    sizes = {
+        "channels": channels,
+        "num_cells": num_cells,
+        "num_classes": num_classes,
+        "image height": image_shape[0],
+        "image width": image_shape[1],
+        "image channels": image_shape[2],
+    }
+    for size, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{size} is {value}; it is at least 1")
+    context = ops.Context(depthwise=depthwise)
+    settings = Settings(
+        channels, num_cells, num_classes, image_shape, jnp.dtype(allowed[name]), context
+    )
+    return space.skeleton(space, settings)
+
+
+def count(weights: Tree) -> int:
+    """How many numbers a tree of arrays (or of their shapes) holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(weights))
+
+
+# --- parts of every skeleton ----------------------------------------------------
+
+
+def enter(images: Array, dtype: Any) -> Array:
+    """``[B, H, W, c]`` images to ``[c, H, W, B]`` activations."""
+    chex.assert_rank(images, 4)
+    return jnp.transpose(images, (3, 1, 2, 0)).astype(dtype)
+
+
+def stem_template(image_channels: int, channels: int) -> dict[str, Tree]:
+    """3×3 convolution and its affine BN."""
+    return {
+        "kernel": ops.kernel(channels, image_channels, 3, 3),
+        **affine_template(channels),
+    }
+
+
+def affine_template(channels: int) -> dict[str, Tree]:
+    """Scale and offset of a batch normalisation."""
+    return {
+        "scale": ops.Constant((channels,), 1.0),
+        "offset": ops.Constant((channels,), 0.0),
+    }
+
+
+def apply_stem(weights: Mapping[str, Array], x: Array) -> Array:
+    """3×3 convolution, batch normalisation with scale and offset."""
+    x = primitives.batch_norm(primitives.convolution(x, weights["kernel"]))
+    return primitives.affine(x, weights["scale"], weights["offset"])
+
+
+def head_template(channels: int, num_classes: int) -> dict[str, Tree]:
+    """The linear classifier."""
+    return {
+        "kernel": ops.kernel(num_classes, channels),
+        "bias": ops.Kernel((num_classes,), channels),
+    }
+
+
+def apply_head(weights: Mapping[str, Array], x: Array) -> Array:
+    """Global average pool and linear: ``[C, H, W, B]`` to float32 ``[B, Y]``."""
+    pooled = x.astype(jnp.float32).mean(axis=(1, 2))  # [C, B]
+    logits = jnp.einsum("yc,cb->by", weights["kernel"], pooled)
+    return logits + weights["bias"][None]
+
+
+def every_operation(macs: list[list[int]]) -> float:
+    """Cost of a mixture: all operations of all edges (`Supernet.macs`)."""
+    return float(sum(map(sum, macs)))
+
+
+def dearest_operation(macs: list[list[int]]) -> float:
+    """Upper bound of a path: the dearest operation of every edge."""
+    return float(sum(map(max, macs)))
+
+
+def cell_macs(
+    space: SearchSpace, *, channels: int, height: int, width: int, reduction: bool
+) -> list[list[int]]:
+    """``[E][O]`` multiply-accumulates in a cell whose output is height × width."""
+    return [
+        [
+            op.macs(
+                channels,
+                height,
+                width,
+                2 if reduction and source < space.num_inputs else 1,
+            )
+            for op in space.operations
+        ]
+        for source, _ in space.edges
+    ]
