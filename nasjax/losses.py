@@ -1,0 +1,65 @@
+"""Losses: natural logarithms, float32, means over a batch."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from nasjax.base import Array
+
+
+def weighted_mean(values: Array, weights: Array) -> Array:
+    """``sum(w v) / sum(w)`` over ``[B]``; 0 where every weight is 0."""
+    return jnp.vdot(values, weights) / jnp.maximum(weights.sum(), 1e-12)
+
+
+def cross_entropy(logits: Array, labels: Array, weights: Array) -> Array:
+    """Mean cross-entropy in nats of ``[B, Y]`` logits, ``[B]`` labels and weights."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(
+        logits.astype(jnp.float32), labels
+    )
+    return weighted_mean(losses, weights)
+
+
+def _relative_entropy(p: Array, q: Array) -> Array:
+    """``p log(p/q)`` with 0 log 0 = 0, and gradient 0 there instead of NaN."""
+    positive = p > 0
+    safe_p = jnp.where(positive, p, 1.0)
+    safe_q = jnp.where(positive, q, 1.0)
+    return jnp.where(positive, safe_p * (jnp.log(safe_p) - jnp.log(safe_q)), 0.0)
+
+
+def js_divergence(p: Array, q: Array, axis: int = -1) -> Array:
+    """Jensen-Shannon divergence in nats, between 0 and log 2.
+
+    Args:
+      p: ``[..., n, ...]`` probabilities along ``axis``.
+      q: the same shape.
+      axis: of the probabilities.
+
+    Returns:
+      The shape without ``axis``. Source: STC-NAS Eq. 9.
+
+    >>> js_divergence(jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0]))
+    Array(0.6931472, dtype=float32)
+    """
+    chex.assert_equal_shape((p, q))
+    middle = 0.5 * (p + q)
+    both = _relative_entropy(p, middle) + _relative_entropy(q, middle)
+    return 0.5 * both.sum(axis=axis)
+
+
+def accuracy_hits(logits: Array, labels: Array) -> Array:
+    """``[B]`` float32, 1 where the largest logit is the label's."""
+    return (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+
+
+def normalised(weights: Array) -> Array:
+    """``w / sum(w)`` over the last axis, zeros where the sum is 0."""
+    total = weights.sum(axis=-1, keepdims=True)
+    return weights / jnp.where(total > 0, total, 1.0)
+
+
+def entropy(probabilities: Array) -> Array:
+    """Entropy in nats over the last axis."""
+    return jax.scipy.special.entr(probabilities).sum(axis=-1)
