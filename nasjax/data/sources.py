@@ -1,0 +1,199 @@
+"""Data sets as host arrays: digits, CIFAR through TFDS, and one's own.
+
+Everything here is NumPy; nothing imports TensorFlow. A user's mistake ends in an
+`InputError` of one line.
+"""
+
+import io
+import os
+import pathlib
+import re
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from nasjax.base import InputError
+from nasjax.data.dataset import (
+    IMAGE_ERRORS,
+    Dataset,
+    Path,
+    in_threads,
+    one_line,
+    rank_in_class,
+    subset,
+)
+from nasjax.data.own import load_folder, load_npz
+
+NAMES = ("digits", "cifar10", "cifar100", "npz", "folder")
+SPLITS = ("train", "test")
+
+
+def load(
+    name: str,
+    *,
+    split: str = "train",
+    data_dir: Path | None = None,
+    path: Path | None = None,
+    image_size: int | None = None,
+    max_examples: int | None = None,
+) -> Dataset:
+    """Load one split of a data set as uint8 images `[M, H, W, Ch]` and labels `[M]`.
+
+    Args:
+      name: one of `NAMES`. ``digits``: scikit-learn's 8x8 handwritten digits, every
+        fifth example of a class is the test split. ``cifar10``, ``cifar100``: a data
+        set prepared for TFDS, in the order of its "id"s, which is that of the
+        original files. ``npz``, ``folder``: the
+        user's own, see `load_npz` and `load_folder`.
+      split: ``"train"`` or ``"test"``.
+      data_dir: where TFDS keeps its data sets; else ``$TFDS_DATA_DIR``, else TFDS's
+        own default, ``~/tensorflow_datasets``.
+      path: the file or folder of ``npz`` and ``folder``.
+      image_size: side in pixels to which the images of ``folder`` are resized.
+      max_examples: keep only so many, the first of each class in equal shares.
+
+    Raises:
+      InputError: anything wrong with the arguments or the data, in one line.
+
+    >>> digits = load("digits", max_examples=100)
+    >>> digits.images.shape, digits.num_classes
+    ((100, 8, 8, 1), 10)
+    """
+    _check_arguments(name, split, path, image_size, max_examples)
+    if name in ("cifar10", "cifar100"):
+        return _load_tfds(name, split, data_dir, max_examples)
+    if name == "npz":
+        assert path is not None
+        dataset = load_npz(path, split=split)
+    elif name == "folder":
+        assert path is not None
+        return load_folder(
+            path, split=split, image_size=image_size, max_examples=max_examples
+        )
+    else:
+        dataset = _load_digits(split)
+    rows = subset(dataset.labels, max_examples)
+    return dataset._replace(images=dataset.images[rows], labels=dataset.labels[rows])
+
+
+# --- arguments -------------------------------------------------------------------
+
+
+def _check_arguments(
+    name: str,
+    split: str,
+    path: Path | None,
+    image_size: int | None,
+    max_examples: int | None,
+) -> None:
+    if name not in NAMES:
+        raise InputError(f"name must be one of {', '.join(NAMES)}, got {name!r}")
+    if split not in SPLITS:
+        raise InputError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if name in ("npz", "folder"):
+        if path is None:
+            raise InputError(f"path must be given for the data set {name!r}")
+    elif path is not None:
+        raise InputError(f"path is for npz and folder, not for {name!r}, got {path}")
+    if image_size is not None and name != "folder":
+        raise InputError(f"image_size is for folder, not for {name!r}")
+    if image_size is not None and image_size < 1:
+        raise InputError(f"image_size must be at least 1 pixel, got {image_size}")
+    if max_examples is not None and max_examples < 1:
+        raise InputError(f"max_examples must be at least 1, got {max_examples}")
+
+
+# --- digits and TFDS -------------------------------------------------------------
+
+
+def _load_digits(split: str) -> Dataset:
+    # Imported here: scikit-learn takes a second that other data sets need not wait.
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    images = np.rint(raw.images * (255 / 16)).astype(np.uint8)[..., None]
+    labels = raw.target.astype(np.int32)
+    rank, _ = rank_in_class(labels)
+    rows = (rank % 5 == 4) if split == "test" else (rank % 5 != 4)
+    names = tuple(str(name) for name in raw.target_names)
+    return Dataset("digits", images[rows], labels[rows], names)
+
+
+def tfds_root(data_dir: Path | None) -> pathlib.Path:
+    """Folder where TFDS looks: `data_dir`, ``$TFDS_DATA_DIR``, or its own default."""
+    chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return pathlib.Path(chosen).expanduser()
+
+
+def tfds_version(name: str, root: pathlib.Path) -> pathlib.Path | None:
+    """Folder of the newest prepared version of `name` below `root`, if any."""
+    versions = [
+        (tuple(int(number) for number in folder.name.split(".")), folder)
+        for folder in (root / name).glob("*/")
+        if re.fullmatch(r"\d+\.\d+\.\d+", folder.name)
+        and (folder / "dataset_info.json").is_file()
+    ]
+    return max(versions)[1] if versions else None
+
+
+def _load_tfds(
+    name: str, split: str, data_dir: Path | None, max_examples: int | None
+) -> Dataset:
+    root = tfds_root(data_dir)
+    folder = tfds_version(name, root)
+    if folder is None:
+        raise InputError(
+            f"{name} is not prepared in {root}; prepare it with: "
+            f"python -m experiments.prepare --dataset={name} --data_dir={root}"
+        )
+    try:
+        examples, info = _read_tfds(folder, split)
+    except Exception as error:  # the C++ reader raises RuntimeError, TFDS anything
+        raise InputError(
+            f"{folder} cannot be read ({one_line(error)}); remove it and prepare it "
+            f"again with: python -m experiments.prepare --dataset={name} "
+            f"--data_dir={root}"
+        ) from error
+    # TFDS stores examples shuffled; their "id"s give back the order of the files.
+    examples.sort(key=lambda example: example.get("id", b""))
+    labels = np.array([example["label"] for example in examples], np.int32)
+    rows = subset(labels, max_examples)
+    shape = tuple(info.features["image"].shape)
+    images = np.empty((len(rows), *shape), np.uint8)
+
+    def fill(part: np.ndarray) -> None:
+        for row in part:
+            images[row] = _decode(examples[rows[row]]["image"], shape)
+
+    try:
+        in_threads(fill, np.array_split(np.arange(len(rows)), 64))
+    except IMAGE_ERRORS as error:
+        raise InputError(f"{folder} holds a broken image ({one_line(error)})") from (
+            error
+        )
+    return Dataset(name, images, labels[rows], tuple(info.features["label"].names))
+
+
+def _read_tfds(folder: pathlib.Path, split: str) -> tuple[list[dict[str, Any]], Any]:
+    # Reading the folder, rather than tfds.data_source(name), asks no network.
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(folder)
+    # Images stay bytes: TFDS would decode one after another, and warn about OpenCV.
+    source = builder.as_data_source(
+        split=split, decoders={"image": tfds.decode.SkipDecoding()}
+    )
+    return list(source.__getitems__(range(len(source)))), builder.info
+
+
+def _decode(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    if data.startswith(b"\xff\xd8") and shape[-1] == 3:
+        # The bare decoder: Image.open parses every marker in Python, which costs
+        # more than decoding 32x32 pixels does and holds the interpreter's lock.
+        size = shape[1], shape[0]
+        image = Image.frombytes("RGB", size, data, "jpeg", "RGB", "")
+    else:
+        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+        image = image.convert("RGB" if shape[-1] == 3 else "L")
+    return np.asarray(image, np.uint8).reshape(shape)
