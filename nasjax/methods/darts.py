@@ -1,0 +1,44 @@
+"""DARTS: differentiable architecture search (Liu et al., arXiv 1806.09055)."""
+
+import jax
+
+from nasjax import relaxations
+from nasjax.base import Array, Key
+from nasjax.cell import Mixture
+from nasjax.methods.base import Alpha, Method
+from nasjax.space import SearchSpace
+from nasjax.supernet import Architecture
+
+
+def darts(*, order: int = 1, alpha_scale: float = 1e-3) -> Method:
+    """Softmax mixture, alpha by the gradient of the validation loss.
+
+    Args:
+      order: 1 takes it at the current weights (xi = 0 of Eq. 7), 2 at the weights
+        after the optimizer's own step (Eq. 6, exactly, momentum and weight decay
+        included).
+      alpha_scale: alpha starts at this times N(0, 1).
+
+    Raises:
+      ValueError: an order other than 1 and 2.
+    """
+    if order not in (1, 2):
+        raise ValueError(f"{order=} is not 1 or 2")
+
+    def init(key: Key, space: SearchSpace) -> Alpha:
+        keys = jax.random.split(key, len(space.cell_types))
+        shape = (space.num_edges, space.num_ops)
+        return {
+            cell_type: alpha_scale * jax.random.normal(subkey, shape)
+            for cell_type, subkey in zip(space.cell_types, keys, strict=True)
+        }
+
+    return Method("darts", init, relax_to_mixture, order=order)
+
+
+def relax_to_mixture(
+    key: Key, alpha: Alpha, progress: Array, space: SearchSpace
+) -> Architecture:
+    """Every operation of every edge by its softmax weight (Eq. 2)."""
+    del key, progress, space
+    return {name: Mixture(relaxations.softmax(a)) for name, a in alpha.items()}

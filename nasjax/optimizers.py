@@ -1,0 +1,52 @@
+"""The two optimizers of a search, with the defaults of DARTS (spec section 2)."""
+
+import optax
+
+from nasjax import schedules
+from nasjax.base import Schedule
+
+
+def weight_optimizer(
+    learning_rate: Schedule,
+    *,
+    momentum: float = 0.9,
+    weight_decay: float = 3e-4,
+    clip_norm: float = 5.0,
+) -> optax.GradientTransformation:
+    """SGD as PyTorch does it: clip, L2 added to the gradient, momentum, rate.
+
+    Args:
+      learning_rate: of the step count.
+      momentum: of the gradient, weight decay included.
+      weight_decay: L2.
+      clip_norm: the gradient's global norm is clipped to it; 0 turns that off.
+    """
+    parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
+    return optax.chain(
+        *parts,
+        optax.add_decayed_weights(weight_decay),
+        optax.trace(momentum),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+
+
+def arch_optimizer(
+    learning_rate: float = 3e-4,
+    *,
+    b1: float = 0.5,
+    b2: float = 0.999,
+    weight_decay: float = 1e-3,
+) -> optax.GradientTransformation:
+    """Adam with L2 added to the gradient (not decoupled), for alpha."""
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay), optax.adam(learning_rate, b1, b2)
+    )
+
+
+def cosine_by_epoch(
+    start: float, end: float, *, steps_per_epoch: int, epochs: int
+) -> Schedule:
+    """The searches' learning rate: half a cosine, one value an epoch."""
+    return schedules.by_epoch(
+        schedules.cosine(start, end), steps_per_epoch=steps_per_epoch, epochs=epochs
+    )

@@ -1,0 +1,633 @@
+"""The bilevel step against closed forms, finite differences and gradients by hand."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from nasjax import bilevel, methods, ops, primitives, spaces, supernet
+from nasjax.bilevel import Optimizers, unrolled_arch_gradient
+from nasjax.cell import Mixture, apply_cell, cell_template
+from nasjax.data.batches import Batch
+
+#: The same numbers, compiled in half the time.
+compiled = functools.partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+)
+
+# --- the unrolled gradient ------------------------------------------------------
+
+
+def inner(optimizer, state):
+    """The inner step that an optax optimizer takes from a state."""
+
+    def step(weights, gradient):
+        updates, _ = optimizer.update(gradient, state, weights)
+        return optax.apply_updates(weights, updates)
+
+    return step
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_closed_form_of_a_quadratic_problem(momentum, decay):
+    """The inner step's derivative in alpha, with momentum and decay, by hand.
+
+    L_train = w'Aw/2 + w'Ba and L_valid = |w - t|²/2 + w'Ca, so that
+    w' = w - lr (momentum m + Aw + Ba + decay w) and dw'/da = -lr B.
+    """
+    rng = np.random.default_rng(0)
+    lr, n, m = 0.3, 4, 3
+    draw = {
+        "root": (n, n), "b": (n, m), "c": (n, m), "t": (n,), "w": (n,), "a": (m,),
+        "velocity": (n,),
+    }  # fmt: skip
+    p = {k: rng.normal(size=shape).astype(np.float32) for k, shape in draw.items()}
+    a = p["root"] @ p["root"].T
+    gradient = a @ p["w"] + p["b"] @ p["a"] + decay * p["w"]
+    stepped = p["w"] - lr * (momentum * p["velocity"] + gradient)
+    outer = stepped - p["t"] + p["c"] @ p["a"]
+    expected = p["c"].T @ stepped - lr * p["b"].T @ outer
+    value = 0.5 * np.sum((stepped - p["t"]) ** 2) + stepped @ p["c"] @ p["a"]
+
+    optimizer = optax.chain(
+        optax.add_decayed_weights(decay), optax.sgd(lr, momentum=momentum)
+    )
+    state = jax.tree.map(lambda _: jnp.asarray(p["velocity"]), optimizer.init(p["w"]))
+    got = jax.jit(
+        lambda w, arch: unrolled_arch_gradient(
+            lambda w, arch: 0.5 * w @ a @ w + w @ p["b"] @ arch,
+            lambda w, arch: 0.5 * jnp.sum((w - p["t"]) ** 2) + w @ p["c"] @ arch,
+            w,
+            arch,
+            inner_step=inner(optimizer, state),
+        )
+    )(p["w"], p["a"])
+    np.testing.assert_allclose(got[0], value, rtol=1e-5)
+    np.testing.assert_allclose(
+        got[1], expected, rtol=0, atol=2e-5 * abs(expected).max()
+    )
+
+
+class Problem(NamedTuple):
+    """A smooth bilevel problem: no second derivative is constant or zero."""
+
+    weights: dict
+    arch: dict
+    train: tuple
+    valid: tuple
+
+    def loss(self, data, weights, arch):
+        x, y = data
+        hidden = jnp.tanh(x @ weights["in"]) * jax.nn.softmax(arch["gate"])[None]
+        out = jnp.tanh(hidden @ weights["out"]) * jnp.exp(arch["scale"])
+        return jnp.mean(jnp.square(out - y)) + 0.1 * jnp.sum(weights["out"] ** 4)
+
+    def train_loss(self, weights, arch):
+        return self.loss(self.train, weights, arch)
+
+    def valid_loss(self, weights, arch):
+        return self.loss(self.valid, weights, arch)
+
+
+def problem(dtype=np.float32):
+    rng = np.random.default_rng(1)
+
+    def draw(*shape):
+        return jnp.asarray(rng.normal(size=shape), dtype)
+
+    return Problem(
+        {"in": draw(3, 4), "out": draw(4)},
+        {"gate": draw(4), "scale": draw()},
+        (draw(6, 3), draw(6)),
+        (draw(6, 3), draw(6)),
+    )
+
+
+def real_optimizer(lr=0.4):
+    """SGD as searches use it, the clip active."""
+    return optax.chain(
+        optax.clip_by_global_norm(0.5),
+        optax.add_decayed_weights(0.05),
+        optax.sgd(lr, momentum=0.9, nesterov=False),
+    )
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def test_finite_differences_in_float64():
+    with jax.enable_x64(True):
+        p = problem(np.float64)
+        optimizer = real_optimizer()
+        _, state = optimizer.update(
+            jax.jit(jax.grad(p.valid_loss))(p.weights, p.arch),
+            optimizer.init(p.weights),
+            p.weights,
+        )
+        step = inner(optimizer, state)
+
+        @jax.jit
+        def objective(arch):
+            gradient = jax.grad(p.train_loss)(p.weights, arch)
+            return p.valid_loss(step(p.weights, gradient), arch)
+
+        _, gradient = jax.jit(
+            lambda arch: unrolled_arch_gradient(
+                p.train_loss, p.valid_loss, p.weights, arch, inner_step=step
+            )
+        )(p.arch)
+        leaves, structure = jax.tree.flatten(p.arch)
+        sizes = np.cumsum([leaf.size for leaf in leaves])[:-1]
+        centre = flat(p.arch)
+
+        def at(vector):
+            parts = np.split(vector, sizes)
+            shaped = [a.reshape(b.shape) for a, b in zip(parts, leaves, strict=True)]
+            return float(objective(jax.tree.unflatten(structure, shaped)))
+
+        h = 1e-5
+        differences = [
+            (at(centre + h * unit) - at(centre - h * unit)) / (2 * h)
+            for unit in np.eye(centre.size)
+        ]
+        assert gradient["gate"].dtype == jnp.float64
+        np.testing.assert_allclose(flat(gradient), differences, rtol=1e-7, atol=1e-9)
+    assert jnp.asarray(1.0).dtype == jnp.float32
+
+
+def test_equations_7_and_8_and_not_the_bugs_of_peers():
+    """DARTS's own expression for plain SGD, its second derivatives explicit."""
+    p, xi = problem(), 0.4
+    flat_weights, unflatten = jax.flatten_util.ravel_pytree(p.weights)
+    flat_arch, unflatten_arch = jax.flatten_util.ravel_pytree(p.arch)
+
+    def train(w, a):
+        return p.train_loss(unflatten(w), unflatten_arch(a))
+
+    def valid(w, a):
+        return p.valid_loss(unflatten(w), unflatten_arch(a))
+
+    @compiled
+    def by_hand(w, a):
+        """What Eq. 7 and 8 give, and what peers made of them."""
+        weight_gradient, arch_gradient = jax.grad(train), jax.grad(train, argnums=1)
+        stepped = w - xi * weight_gradient(w, a)
+        outer, direct = jax.grad(valid, argnums=(0, 1))(stepped, a)
+        mixed = jax.jacfwd(weight_gradient, argnums=1)  # d²L_train / dw da
+        second = xi * mixed(w, a).T @ outer
+        eps = 0.01 / jnp.linalg.norm(outer)
+        difference = arch_gradient(w + eps * outer, a) - arch_gradient(
+            w - eps * outer, a
+        )
+        wrong = {
+            "dropped second term": direct,
+            "first order": jax.grad(valid, argnums=1)(w, a),
+            "(p-n)/2.*eps": direct - xi * difference / 2.0 * eps,
+            "w' for w": direct - xi * mixed(stepped, a).T @ outer,
+            "w for w'": direct - xi * mixed(w, a).T @ jax.grad(valid)(w, a),
+            "wrong sign": direct + second,
+        }
+        return direct - second, direct - xi * difference / (2 * eps), wrong
+
+    exact, eq_8, wrong = by_hand(flat_weights, flat_arch)
+    _, gradient = compiled(
+        lambda weights, arch: unrolled_arch_gradient(
+            p.train_loss,
+            p.valid_loss,
+            weights,
+            arch,
+            inner_step=lambda w, g: jax.tree.map(lambda w, g: w - xi * g, w, g),
+        )
+    )(p.weights, p.arch)
+    gradient = jax.flatten_util.ravel_pytree(gradient)[0]
+    tolerance = 1e-6
+    np.testing.assert_allclose(gradient, exact, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(gradient, eq_8, rtol=0, atol=1e-4)
+    for name, variant in wrong.items():
+        assert np.abs(variant - gradient).max() > 1000 * tolerance, name
+
+
+# --- the step, on a network of a few lines --------------------------------------
+
+HIDDEN, CLASSES, BATCH = 6, 3, 8
+STEPS, EPOCHS = 3, 4
+
+
+def toy(space):
+    """A supernet as a search space of one's own may have it: smooth and small."""
+    image_shape = (2, 2, 1)
+    settings = supernet.Settings(
+        1, 1, CLASSES, image_shape, jnp.dtype(jnp.float32), ops.Context()
+    )
+    count = len(space.cell_types) * space.num_edges * space.num_ops
+    template = {
+        "in": ops.kernel(HIDDEN, 4),
+        "gate": ops.kernel(HIDDEN, count),
+        "out": ops.kernel(CLASSES, HIDDEN),
+    }
+
+    def dense(architecture):
+        if isinstance(architecture, Mixture):
+            return architecture.weights
+        factor = jnp.where(architecture.active, architecture.weight, 0.0)
+        chosen = jax.nn.one_hot(architecture.operation, space.num_ops)
+        return chosen * factor[:, None]
+
+    def apply(weights, architecture, images):
+        flat_images = images.reshape(images.shape[0], -1)
+        factors = jnp.concatenate(
+            [dense(architecture[name]).ravel() for name in space.cell_types]
+        )
+        gate = jnp.tanh(2.0 * weights["gate"] @ factors)
+        hidden = jnp.tanh(flat_images @ weights["in"].T) * (1.0 + gate)[None]
+        return 2.0 * hidden @ weights["out"].T
+
+    return supernet.Supernet(
+        space,
+        settings,
+        init=lambda key: ops.draw(key, template),
+        apply=apply,
+        macs=lambda cost: 0,
+    )
+
+
+def batch(seed, net, size=BATCH, weights=None):
+    rng = np.random.default_rng(seed)
+    shape = size, *net.settings.image_shape
+    return Batch(
+        images=jnp.asarray(rng.normal(size=shape), jnp.float32),
+        labels=jnp.asarray(rng.integers(0, CLASSES, size), jnp.int32),
+        ids=jnp.arange(size, dtype=jnp.int32),
+        weights=jnp.ones(size) if weights is None else jnp.asarray(weights),
+    )
+
+
+def sgd(weights, alpha):
+    return Optimizers(optax.sgd(weights, momentum=0.9), optax.sgd(alpha))
+
+
+def start(net, method, optimizers, seed=0):
+    return bilevel.init_state(
+        jax.random.key(seed), net, method, optimizers=optimizers, num_examples=BATCH
+    )
+
+
+def make(net, method, optimizers):
+    return bilevel.make_step(
+        net, method, optimizers=optimizers, steps_per_epoch=STEPS, epochs=EPOCHS
+    )
+
+
+@functools.cache
+def build(
+    name="darts", *, space="nasbench201", weights_lr=0.5, alpha_lr=1.0, **settings
+):
+    """A network, its first state, and its step, compiled once for all tests."""
+    method = methods.METHODS[name](**settings)
+    net = toy(method.adapt(spaces.SPACES[space]()))
+    optimizers = sgd(weights_lr, alpha_lr)
+    return net, start(net, method, optimizers), compiled(make(net, method, optimizers))
+
+
+def mean_loss(net, weights, alpha, data):
+    """Softmax mixture and cross-entropy, written out."""
+    architecture = {
+        name: Mixture(jnp.exp(a) / jnp.exp(a).sum(axis=1, keepdims=True))
+        for name, a in alpha.items()
+    }
+    logits = net.apply(weights, architecture, data.images)
+    chosen = jnp.take_along_axis(logits, data.labels[:, None], axis=1)[:, 0]
+    each = jnp.log(jnp.exp(logits).sum(axis=1)) - chosen
+    return jnp.sum(each * data.weights) / jnp.sum(data.weights)
+
+
+def assert_same_bits(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_array_equal(a, b)
+
+
+def differ(one, other):
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return any((np.asarray(a) != np.asarray(b)).any() for a, b in pairs)
+
+
+METHODS = [("darts", {"order": 1}), ("darts", {"order": 2}), ("stc_nas", {})]
+every_method = pytest.mark.parametrize(
+    ("name", "settings"), METHODS, ids=["darts-1", "darts-2", "stc_nas"]
+)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_step_is_two_gradient_steps_one_after_the_other(order):
+    """Alpha on the valid batch at the old weights; weights at the new alpha."""
+    net, state, step = build(order=order)
+    train, valid = batch(0, net), batch(1, net)
+    state, _ = step(state, train, valid)  # momentum is no longer zero
+    (velocity,) = (
+        s.trace for s in state.weight_optimizer if isinstance(s, optax.TraceState)
+    )
+
+    def outer(alpha):
+        weights = state.weights
+        if order == 2:
+            gradient = jax.grad(mean_loss, argnums=1)(net, weights, alpha, train)
+            weights = jax.tree.map(
+                lambda w, v, g: w - 0.5 * (0.9 * v + g), weights, velocity, gradient
+            )
+        return mean_loss(net, weights, alpha, valid)
+
+    alpha = jax.tree.map(lambda a, g: a - g, state.alpha, jax.grad(outer)(state.alpha))
+    gradient = jax.grad(mean_loss, argnums=1)(net, state.weights, alpha, train)
+    weights = jax.tree.map(
+        lambda w, v, g: w - 0.5 * (0.9 * v + g), state.weights, velocity, gradient
+    )
+    after, _ = step(state, train, valid)
+    for got, expected in ((after.alpha, alpha), (after.weights, weights)):
+        np.testing.assert_allclose(flat(got), flat(expected), rtol=0, atol=2e-6)
+    assert differ(after.alpha, state.alpha)
+    assert int(after.step) == 2
+
+
+def test_the_two_orders_differ_by_more_than_rounding():
+    alphas = []
+    for order in (1, 2):
+        net, state, step = build(order=order)
+        state, _ = step(state, batch(0, net), batch(1, net))
+        alphas.append(flat(state.alpha))
+    assert np.abs(alphas[0] - alphas[1]).max() > 1e-3
+
+
+@every_method
+def test_zero_learning_rates_change_nothing(name, settings):
+    net, state, step = build(name, weights_lr=0.0, alpha_lr=0.0, **settings)
+    after, _ = step(state, batch(0, net), batch(1, net))
+    assert_same_bits((after.weights, after.alpha), (state.weights, state.alpha))
+    assert int(after.step) == 1
+
+
+@every_method
+@pytest.mark.parametrize("space", spaces.SPACES)
+def test_the_state_keeps_its_types(name, settings, space):
+    """Weak types too: they are a type to the compiler."""
+    net, state, step = build(name, space=space, **settings)
+
+    def types(tree):
+        weak = [getattr(a, "weak_type", False) for a in jax.tree.leaves(tree)]
+        return jax.tree.map(lambda a: (a.shape, a.dtype), tree), weak
+
+    after, metrics = jax.eval_shape(step, state, batch(0, net), batch(1, net))
+    assert types(after) == types(state)
+    assert all(v.shape == () and v.dtype == jnp.float32 for v in metrics.values())
+
+
+@every_method
+@pytest.mark.parametrize("space", spaces.SPACES)
+def test_the_first_state_can_be_donated(name, settings, space):
+    """No two of its arrays are one: a buffer is given away once."""
+    method = methods.METHODS[name](**settings)
+    net = toy(method.adapt(spaces.SPACES[space]()))
+    state = start(net, method, sgd(0.5, 1.0), seed=4)
+    expected = jax.tree.map(np.array, (state.weights, state.alpha))
+    copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state), donate_argnums=0)
+    copied = copy(state)
+    assert_same_bits((copied.weights, copied.alpha), expected)
+
+
+@every_method
+def test_the_second_step_compiles_nothing(name, settings):
+    net, state, step = build(name, **settings)
+    first, _ = step(state, batch(0, net), batch(1, net))
+    compilations = step._cache_size()
+    second, _ = step(first, batch(0, net), batch(1, net))
+    assert step._cache_size() == compilations
+    assert differ(second.weights, first.weights)
+
+
+@every_method
+def test_the_same_key_gives_the_same_bits(name, settings):
+    net, state, step = build(name, **settings)
+    arguments = batch(0, net), batch(1, net)
+    one, other = step(state, *arguments), step(state, *arguments)
+    assert_same_bits(one, other)
+    third = step(state._replace(key=jax.random.key(7)), *arguments)
+    # Sampling reads the key; a softmax mixture has nothing to sample.
+    assert differ(one[0].weights, third[0].weights) == (name == "stc_nas")
+
+
+def test_each_step_samples_anew():
+    net, state, step = build("stc_nas", weights_lr=0.0, alpha_lr=0.0)
+    data = batch(0, net), batch(1, net)
+    seen = set()
+    for _ in range(5):
+        state, metrics = step(state, *data)
+        seen.add(float(metrics["weight_loss"]))
+    assert len(seen) == 5
+
+
+@every_method
+def test_jit_changes_nothing_but_rounding(name, settings):
+    net, state, step = build(name, **settings)
+    arguments = state, batch(0, net), batch(1, net)
+    fast, eager = step(*arguments), step.__wrapped__(*arguments)
+    for part in ("weights", "alpha"):
+        np.testing.assert_allclose(
+            flat(getattr(fast[0], part)), flat(getattr(eager[0], part)), atol=1e-6
+        )
+    np.testing.assert_allclose(flat(fast[1]), flat(eager[1]), rtol=1e-5)
+
+
+@every_method
+def test_an_example_of_weight_0_only_fills_up(name, settings):
+    net, state, step = build(name, **settings)
+    ragged = [1.0] * 5 + [0.0] * 3
+    train, valid = batch(0, net, weights=ragged), batch(1, net, weights=ragged)
+
+    def relabel(data, first):
+        at = slice(first, None)
+        return data._replace(labels=data.labels.at[at].set((data.labels[at] + 1) % 3))
+
+    plain, metrics = step(state, train, valid)
+    assert_same_bits(plain, step(state, relabel(train, 5), relabel(valid, 5))[0])
+    assert differ(plain.alpha, step(state, train, relabel(valid, 4))[0].alpha)
+    assert differ(plain.weights, step(state, relabel(train, 4), valid)[0].weights)
+    assert float(metrics["weight_count"]) == float(metrics["arch_count"]) == 5.0
+    # This network knows no batch statistics: the five alone make the same step.
+    few = jax.tree.map(lambda a: a[:5], (train, valid))
+    alone, few_metrics = step(state, *few)
+    np.testing.assert_allclose(flat(plain.weights), flat(alone.weights), atol=1e-6)
+    np.testing.assert_allclose(flat(plain.alpha), flat(alone.alpha), atol=1e-6)
+    assert bilevel.summarise(metrics) == pytest.approx(
+        bilevel.summarise(few_metrics), rel=1e-5, abs=1e-6
+    )
+
+
+def test_metrics_are_sums_over_examples():
+    net, state, step = build(weights_lr=0.0, alpha_lr=0.0)
+    train, valid = batch(0, net, weights=[1.0] * 6 + [0.0] * 2), batch(1, net)
+    _, metrics = step(state, train, valid)
+    means = bilevel.summarise(metrics)
+    mixture = {k: Mixture(jax.nn.softmax(a)) for k, a in state.alpha.items()}
+    for group, data, count in (("weight", train, 6), ("arch", valid, 8)):
+        assert float(metrics[f"{group}_count"]) == count
+        loss = float(mean_loss(net, state.weights, state.alpha, data))
+        assert means[f"{group}_loss"] == pytest.approx(loss, rel=1e-5)
+        logits = np.asarray(net.apply(state.weights, mixture, data.images))
+        hits = logits.argmax(axis=1) == np.asarray(data.labels)
+        assert means[f"{group}_accuracy"] == pytest.approx(hits[:count].mean())
+        assert means[f"{group}_added_loss"] == 0.0
+
+
+def test_added_losses_and_memory_see_progress_and_epoch():
+    """A composed method: its terms enter the gradients, its memory is carried."""
+    probe = methods.darts()._replace(
+        init_memory=lambda num_examples, num_classes: jnp.zeros(
+            (num_examples, num_classes)
+        ),
+        remember=lambda terms: terms.memory.at[terms.batch.ids].add(
+            jax.lax.stop_gradient(terms.logits)
+        ),
+    )
+    probe = methods.add_arch_loss(
+        probe, lambda t: 3.0 * t.progress * t.alpha["cell"].sum()
+    )
+    probe = methods.add_weight_loss(
+        probe, lambda t: t.epoch.astype(jnp.float32) + 0.5 * jnp.sum(t.memory)
+    )
+    space = spaces.nasbench201()
+    net, optimizers = toy(space), sgd(0.5, 1.0)
+    state, step = start(net, probe, optimizers), compiled(make(net, probe, optimizers))
+    plain = compiled(make(net, methods.darts(), optimizers))
+    train, valid = batch(0, net), batch(1, net)
+    assert state.memory.shape == (BATCH, CLASSES)
+    for number in range(2 * STEPS):
+        without, _ = plain(state._replace(memory=()), train, valid)
+        before, (state, metrics) = state, step(state, train, valid)
+        progress = number / (STEPS * EPOCHS)
+        # Plain SGD at rate 1: the term's gradient is what alpha moved beyond.
+        moved = np.asarray(without.alpha["cell"] - state.alpha["cell"])
+        np.testing.assert_allclose(moved, 3.0 * progress, atol=2e-6)
+        means = bilevel.summarise(metrics)
+        expected = number // STEPS + 0.5 * float(before.memory.sum())
+        assert means["weight_added_loss"] == pytest.approx(expected, abs=1e-5)
+        mixture = {k: Mixture(jax.nn.softmax(a)) for k, a in state.alpha.items()}
+        logits = net.apply(before.weights, mixture, train.images)
+        np.testing.assert_allclose(state.memory - before.memory, logits, atol=1e-5)
+
+
+# --- the step, on cells and supernets -------------------------------------------
+
+
+def apply_smooth(weights, x, stride, context):
+    x = primitives.depthwise(
+        jnp.tanh(x), weights["depthwise"], stride=stride, form=context.depthwise
+    )
+    return primitives.batch_norm(primitives.pointwise(x, weights["pointwise"]))
+
+
+SMOOTH = ops.Operation(
+    "smooth",
+    lambda channels, stride: {
+        "depthwise": (channels, 3, 3),
+        "pointwise": (channels, channels),
+    },
+    apply_smooth,
+    lambda channels, height, width, stride: 0,
+)
+
+
+def smooth_skeleton(space, settings):
+    """Stem, one reduction cell, head: everything but ReLU and the maximum."""
+    channels = settings.channels
+    template = {
+        "stem": supernet.stem_template(settings.image_shape[2], channels),
+        "cell": cell_template(space, channels=channels, reduction=True),
+        "head": supernet.head_template(
+            channels * len(space.output), settings.num_classes
+        ),
+    }
+
+    def apply(weights, architecture, images):
+        x = supernet.apply_stem(weights["stem"], supernet.enter(images, settings.dtype))
+        x = apply_cell(
+            weights["cell"],
+            architecture["reduce"],
+            (x, jnp.tanh(x)),
+            space=space,
+            reduction=True,
+            context=settings.context,
+        )
+        return supernet.apply_head(weights["head"], x)
+
+    return supernet.Supernet(
+        space, settings, lambda key: ops.draw(key, template), apply, lambda cost: 0
+    )
+
+
+def test_second_order_through_cells_is_its_finite_difference():
+    """The unrolled objective, written out, along a few directions of alpha.
+
+    On smooth operations: where a ReLU bends the loss, its gradient jumps, and the
+    difference of an objective that contains it never converges.
+    """
+    space = spaces.darts(num_nodes=2)._replace(
+        operations=(ops.NONE, ops.AVG_POOL_3X3, SMOOTH),
+        cell_types=("reduce",),
+        skeleton=smooth_skeleton,
+    )
+    net = supernet.build(
+        space,
+        channels=4,
+        num_cells=1,
+        num_classes=CLASSES,
+        image_shape=(4, 4, 3),
+    )
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(5.0),
+        optax.add_decayed_weights(3e-4),
+        optax.sgd(0.5, momentum=0.9),
+    )
+    optimizers = Optimizers(optimizer, optax.sgd(1.0))
+    train, valid = batch(2, net), batch(3, net)
+    steps = [compiled(make(net, methods.darts(order=o), optimizers)) for o in (1, 2)]
+    state = start(net, methods.darts(alpha_scale=0.5), optimizers)
+    state, _ = steps[0](state, train, valid)  # momentum is no longer zero
+
+    @compiled
+    def objective(alpha):
+        gradient = jax.grad(mean_loss, argnums=1)(net, state.weights, alpha, train)
+        updates, _ = optimizer.update(gradient, state.weight_optimizer, state.weights)
+        weights = optax.apply_updates(state.weights, updates)
+        return mean_loss(net, weights, alpha, valid)
+
+    alpha = np.asarray(state.alpha["reduce"])
+    first, second = (
+        alpha - np.asarray(step(state, train, valid)[0].alpha["reduce"])
+        for step in steps
+    )
+    rng, h = np.random.default_rng(0), 1e-2
+    misses = {"first": [], "second": []}
+    for _ in range(5):
+        direction = rng.normal(size=alpha.shape)
+        direction /= np.linalg.norm(direction)
+        up, down = (
+            float(
+                objective({"reduce": jnp.asarray(alpha + s * direction, jnp.float32)})
+            )
+            for s in (h, -h)
+        )
+        slope = (up - down) / (2 * h)
+        for name, gradient in (("first", first), ("second", second)):
+            miss = abs(slope - np.vdot(gradient, direction))
+            misses[name].append(miss / np.linalg.norm(second))
+    assert max(misses["second"]) < 0.01
+    assert max(misses["first"]) > 0.1

@@ -1,0 +1,445 @@
+"""The methods: how alpha starts, what is sampled, added, projected and derived."""
+
+import itertools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy
+
+from nasjax import bilevel, methods, schedules, spaces
+from nasjax.cell import Mixture, Path
+from nasjax.methods.stc_nas import js_loss, project_sampled
+from nasjax.relaxations import softmax
+from tests.test_bilevel import assert_same_bits, batch, flat, toy
+
+PROGRESS = jnp.float32(0.25)
+
+
+def searched(name, method):
+    return method.adapt(spaces.SPACES[name]())
+
+
+every_space = pytest.mark.parametrize("name", spaces.SPACES)
+
+
+def uneven_alpha(space, seed=0, low=0.0, high=1.0):
+    """No two entries alike: with a noise of zero it is known what is sampled."""
+    rng = np.random.default_rng(seed)
+    shape = space.num_edges, space.num_ops
+    return {
+        name: jnp.asarray(rng.uniform(low, high, shape), jnp.float32)
+        for name in space.cell_types
+    }
+
+
+def terms(space, alpha, architecture, progress=PROGRESS):
+    return methods.Terms(
+        space=space,
+        alpha=alpha,
+        architecture=architecture,
+        logits=jnp.zeros((2, 3)),
+        batch=None,
+        memory=(),
+        progress=progress,
+        epoch=jnp.int32(0),
+        forward=None,
+    )
+
+
+# --- DARTS ----------------------------------------------------------------------
+
+
+@every_space
+@pytest.mark.parametrize("scale", [1e-3, 0.5])
+def test_darts_starts_at_scaled_normals(key, name, scale):
+    space = searched(name, methods.darts())
+    alpha = methods.darts(alpha_scale=scale).init(key, space)
+    assert tuple(alpha) == space.cell_types
+    values = np.stack([alpha[cell] for cell in space.cell_types])
+    assert values.shape[1:] == (space.num_edges, space.num_ops)
+    assert values.dtype == np.float32
+    assert scipy.stats.kstest(values.ravel() / scale, "norm").pvalue > 1e-4
+    assert len(np.unique(values)) == values.size  # cells are drawn apart
+
+
+def test_darts_starts_at_a_thousandth_by_default(key):
+    alpha = methods.darts().init(key, spaces.darts())
+    assert 5e-4 < np.std(alpha["normal"]) < 2e-3
+
+
+@every_space
+def test_darts_mixes_by_softmax_whatever_the_key_and_progress(key, name):
+    method = methods.darts()
+    space = searched(name, method)
+    assert space == spaces.SPACES[name]()
+    alpha = uneven_alpha(space, low=-2.0)
+    architecture = method.relax(key, alpha, PROGRESS, space)
+    other = method.relax(jax.random.key(9), alpha, jnp.float32(1.0), space)
+    for cell, mixture in architecture.items():
+        assert isinstance(mixture, Mixture)
+        expected = scipy.special.softmax(np.float64(alpha[cell]), axis=1)
+        np.testing.assert_allclose(mixture.weights, expected, rtol=1e-5)
+        np.testing.assert_array_equal(mixture.weights, other[cell].weights)
+
+
+def test_darts_refuses_another_order():
+    with pytest.raises(ValueError, match="order=3 is not 1 or 2"):
+        methods.darts(order=3)
+
+
+# --- STC-NAS: what is sampled ---------------------------------------------------
+
+
+@every_space
+def test_stc_nas_starts_at_three_tenths_without_none_where_it_is_never_derived(
+    key, name
+):
+    method = methods.stc_nas()
+    space = searched(name, method)
+    full = spaces.SPACES[name]()
+    if name == "darts":
+        assert space.primitives == full.primitives[1:]
+        assert "none" not in space.primitives
+    else:
+        assert space.primitives == full.primitives
+    assert method.adapt(space) == space
+    alpha = method.init(key, space)
+    assert tuple(alpha) == space.cell_types
+    for values in alpha.values():
+        assert values.dtype == jnp.float32
+        expected = np.full((space.num_edges, space.num_ops), 0.3, np.float32)
+        np.testing.assert_array_equal(values, expected)
+
+
+@every_space
+def test_stc_nas_samples_as_many_edges_as_are_derived(name):
+    method = methods.stc_nas()
+    space = searched(name, method)
+    relax = jax.jit(lambda key, alpha: method.relax(key, alpha, PROGRESS, space))
+    alpha = method.init(jax.random.key(0), space)
+    target = np.array([target for _, target in space.edges])
+    seen, patterns = set(), set()
+    for seed in range(25):
+        for path in relax(jax.random.key(seed), alpha).values():
+            active = np.asarray(path.active)
+            for node in set(target):
+                incoming = target == node
+                kept = 2 if name == "darts" else incoming.sum()
+                assert active[incoming].sum() == kept
+            seen |= set(np.asarray(path.operation)[active].tolist())
+            patterns.add(tuple(active.tolist()))
+            np.testing.assert_array_equal(path.weight, np.full(len(target), 0.3, "f4"))
+    assert seen == set(range(space.num_ops))
+    assert (len(patterns) > 1) == (name == "darts")
+
+
+def test_stc_nas_samples_its_cells_apart(key):
+    method = methods.stc_nas()
+    space = searched("darts", method)
+    paths = method.relax(key, method.init(key, space), jnp.float32(0.0), space)
+    normal, reduction = paths["normal"], paths["reduce"]
+    assert (np.asarray(normal.operation) != np.asarray(reduction.operation)).any()
+
+
+@every_space
+def test_at_the_end_the_sampled_cell_is_the_derived_one(key, name):
+    """Source and target consistent: no noise is left, and the edges agree."""
+    method = methods.stc_nas()
+    space = searched(name, method)
+    alpha = uneven_alpha(space)
+    paths = method.relax(key, alpha, jnp.float32(1.0), space)
+    derived = method.derive(space, alpha).cells
+    for cell, path in paths.items():
+        sampled = tuple(
+            (space.primitives[int(path.operation[edge])], space.edges[edge][0])
+            for edge in np.flatnonzero(path.active)
+        )
+        assert sampled == derived[cell]
+        strongest = np.asarray(alpha[cell]).max(axis=1)
+        np.testing.assert_array_equal(path.weight, strongest)
+
+
+def test_schedules_end_where_the_paper_says():
+    named = methods.stc_nas().schedules
+    ends = {k: [float(s(jnp.float32(p))) for p in (0, 1)] for k, s in named.items()}
+    assert ends == {
+        "noise_range": [pytest.approx(0.3), 0.0],
+        "js_strength": [0.0, 2.0],
+    }
+
+
+def test_the_noise_of_a_schedule_is_the_noise_that_is_drawn():
+    """A lead of 0.2 is lost at a range of 0.3, never at one of 0.15."""
+    method = methods.stc_nas()
+    space = searched("nasbench201", method)
+    alpha = {"cell": jnp.zeros((6, 5)).at[:, 2].set(0.2)}
+    relax = jax.jit(lambda key, p: method.relax(key, alpha, p, space)["cell"])
+    lost = {
+        progress: any(
+            (relax(jax.random.key(seed), jnp.float32(progress)).operation != 2).any()
+            for seed in range(30)
+        )
+        for progress in (0.0, 0.5)
+    }
+    assert lost == {0.0: True, 0.5: False}
+
+
+@pytest.mark.parametrize("activation", ["relu", "softmax", "sigmoid"])
+def test_activations_weigh_and_derive(key, activation):
+    by_hand = {
+        "relu": lambda a: np.maximum(a, 0),
+        "softmax": lambda a: scipy.special.softmax(a, axis=1),
+        "sigmoid": scipy.special.expit,
+    }[activation]
+    method = methods.stc_nas(activation=activation)
+    space = searched("nasbench201", method)
+    alpha = uneven_alpha(space, low=-1.0)
+    path = method.relax(key, alpha, jnp.float32(1.0), space)["cell"]
+    expected = by_hand(np.float64(alpha["cell"]))
+    edges = np.arange(6)
+    np.testing.assert_allclose(
+        path.weight, expected[edges, np.asarray(path.operation)], rtol=1e-5
+    )
+    np.testing.assert_allclose(method.strengths(alpha["cell"]), expected, rtol=1e-5)
+
+
+def test_stc_nas_refuses_another_activation():
+    with pytest.raises(ValueError, match=r"'tanh' is not one of \['relu', 'sigmoid'"):
+        methods.stc_nas(activation="tanh")
+
+
+# --- STC-NAS: projection and JS -------------------------------------------------
+
+
+def some_path():
+    """Six edges, of which two are not active."""
+    return Path(
+        jnp.array([0, 1, 2, 3, 4, 0], jnp.int32),
+        jnp.ones(6),
+        jnp.array([True, True, False, True, False, True]),
+    )
+
+
+def test_projection_clips_what_was_sampled_on_an_active_edge():
+    alpha = np.tile(np.array([[-0.5, 1.5, 0.4, 2.0, -3.0]], np.float32), (6, 1))
+    path = some_path()
+    projected = np.asarray(
+        project_sampled({"cell": jnp.asarray(alpha)}, {"cell": path})["cell"]
+    )
+    for edge, op in itertools.product(range(6), range(5)):
+        sampled = bool(path.active[edge]) and int(path.operation[edge]) == op
+        old = alpha[edge, op]
+        expected = min(max(old, 0.0), 1.0) if sampled else old
+        assert projected[edge, op] == np.float32(expected)
+
+
+def js_by_hand(alpha, path):
+    """SciPy's distance, squared, one active edge after the other."""
+    values = []
+    for edge in np.flatnonzero(path.active):
+        weights = np.maximum(np.float64(alpha[edge]), 0.0)
+        one_hot = np.eye(len(weights))[int(path.operation[edge])]
+        p = weights / weights.sum()
+        values.append(scipy.spatial.distance.jensenshannon(one_hot, p) ** 2)
+    return np.mean(values)
+
+
+def test_js_loss_is_scipys_mean_over_active_edges():
+    space = spaces.nasbench201()
+    alpha, path = uneven_alpha(space, low=-0.5), some_path()
+    value = js_loss(terms(space, alpha, {"cell": path}), activation=jax.nn.relu)
+    assert float(value) == pytest.approx(js_by_hand(alpha["cell"], path), rel=1e-5)
+
+
+def test_js_loss_is_the_mean_over_cell_types(key):
+    method = methods.stc_nas()
+    space = searched("darts", method)
+    alpha = uneven_alpha(space, low=-0.2)
+    paths = method.relax(key, alpha, PROGRESS, space)
+    value = js_loss(terms(space, alpha, paths), activation=jax.nn.relu)
+    expected = np.mean([js_by_hand(alpha[cell], paths[cell]) for cell in alpha])
+    assert float(value) == pytest.approx(expected, rel=1e-5)
+    # The method adds it by its schedule: a quarter of the way from 0 to 2.
+    added = method.arch_loss(terms(space, alpha, paths))
+    assert float(added) == pytest.approx(0.5 * expected, rel=1e-5)
+
+
+def test_js_loss_pulls_the_sampled_weight_up_on_active_edges_only():
+    """Its gradient by differences; none where an edge or an operation is off."""
+    space = spaces.nasbench201()
+    alpha, path = uneven_alpha(space, low=0.1), some_path()
+
+    def loss(values):
+        return js_loss(
+            terms(space, {"cell": values}, {"cell": path}), activation=jax.nn.relu
+        )
+
+    gradient = np.asarray(jax.grad(loss)(alpha["cell"]))
+    start, h = np.float64(alpha["cell"]), 1e-6
+    for edge, op in np.ndindex(6, 5):
+        step = np.zeros((6, 5))
+        step[edge, op] = h
+        up, down = js_by_hand(start + step, path), js_by_hand(start - step, path)
+        assert gradient[edge, op] == pytest.approx((up - down) / (2 * h), abs=1e-5)
+    active = np.asarray(path.active)
+    assert not gradient[~active].any()
+    sampled = np.eye(5, dtype=bool)[np.asarray(path.operation)] & active[:, None]
+    assert (gradient[sampled] < 0).all()
+    others = ~sampled & active[:, None]
+    assert (gradient[others] > 0).all()
+
+
+@pytest.mark.parametrize("dead", ["all", "but the sampled", "the sampled"])
+def test_js_loss_of_dead_edges_has_a_finite_gradient(dead):
+    space = spaces.nasbench201()
+    path = some_path()
+    sampled = jax.nn.one_hot(path.operation, 5, dtype=bool)
+    alive = {"all": jnp.zeros((6, 5), bool), "but the sampled": sampled}
+    alpha = jnp.where(alive.get(dead, ~sampled), 0.4, -0.1)
+    value, gradient = jax.value_and_grad(
+        lambda a: js_loss(
+            terms(space, {"cell": a}, {"cell": path}), activation=jax.nn.relu
+        )
+    )(alpha)
+    assert np.isfinite(gradient).all()
+    bounds = {"but the sampled": 0.0, "the sampled": np.log(2), "all": np.log(2) / 2}
+    assert float(value) == pytest.approx(bounds[dead], abs=1e-6)
+
+
+# --- STC-NAS in the step --------------------------------------------------------
+
+
+def one_step(method, seed=0, alpha=None, progress_at=0):
+    space = searched("nasbench201", method)
+    net = toy(space)
+    optimizers = bilevel.Optimizers(optax.sgd(0.1), optax.sgd(1.0))
+    state = bilevel.init_state(
+        jax.random.key(seed), net, method, optimizers=optimizers, num_examples=8
+    )
+    if alpha is not None:
+        state = state._replace(alpha=alpha)
+    state = state._replace(step=jnp.int32(progress_at))
+    step = bilevel.make_step(
+        net, method, optimizers=optimizers, steps_per_epoch=2, epochs=2
+    )
+    after, metrics = jax.jit(step)(state, batch(0, net), batch(1, net))
+    return state, after, metrics
+
+
+def test_what_was_not_sampled_gets_no_gradient_from_the_cross_entropy():
+    """With the JS loss off; with it, whole active edges move."""
+    off = methods.stc_nas(js_strength=schedules.constant(0.0))
+    state, after, metrics = one_step(off)
+    moved = np.asarray(after.alpha["cell"]) != np.asarray(state.alpha["cell"])
+    assert (moved.sum(axis=1) <= 1).all()
+    assert moved.any()
+    assert float(metrics["arch_added_loss"]) == 0.0
+    strong = methods.stc_nas(js_strength=schedules.constant(1.0))
+    state, after, metrics = one_step(strong)
+    with_js = np.asarray(after.alpha["cell"]) != np.asarray(state.alpha["cell"])
+    assert with_js.all()
+    assert float(metrics["arch_added_loss"]) > 0.0
+
+
+def test_a_strength_of_0_is_the_method_without_the_loss_to_the_bit():
+    plain = methods.stc_nas()._replace(arch_loss=methods.base.no_loss)
+    off = methods.stc_nas(js_strength=schedules.constant(0.0))
+    one, other = one_step(plain)[1], one_step(off)[1]
+    assert_same_bits((one.alpha, one.weights), (other.alpha, other.weights))
+    full = one_step(methods.stc_nas(), progress_at=2)[1]
+    assert (flat(full.alpha) != flat(one_step(plain, progress_at=2)[1].alpha)).any()
+
+
+def test_the_step_projects_what_it_sampled():
+    """Far outside of [0, 1] the update leaves only what was not sampled there."""
+    method = methods.stc_nas(
+        noise_range=schedules.constant(0.0), js_strength=schedules.constant(0.0)
+    )
+    alpha = np.full((6, 5), -4.0, np.float32)
+    alpha[:, 3] = 5.0
+    _, after, _ = one_step(method, alpha={"cell": jnp.asarray(alpha)})
+    projected = np.asarray(after.alpha["cell"])
+    np.testing.assert_array_equal(projected[:, 3], np.ones(6))
+    np.testing.assert_array_equal(projected[:, [0, 1, 2, 4]], alpha[:, [0, 1, 2, 4]])
+
+
+# --- derivation and composition -------------------------------------------------
+
+
+def test_a_genotype_is_derived_by_strengths():
+    """ReLU makes all negative entries alike, softmax compares edges otherwise."""
+    space = methods.stc_nas().adapt(spaces.darts())
+    alpha = np.full((14, 7), 0.1, np.float32)
+    alpha[:, 2] = 0.2
+    alpha[0] = 3.0  # uniformly strong: the largest alpha, the weakest softmax
+    cells = {"normal": jnp.asarray(alpha), "reduce": jnp.asarray(alpha)}
+    by_relu = methods.stc_nas().derive(space, cells)
+    by_softmax = methods.darts().derive(space, cells)
+    assert by_relu.normal[:2] == ((space.primitives[0], 0), (space.primitives[2], 1))
+    # Node 2 has two edges whatever their strength; node 4, four.
+    alpha[5] = 3.0
+    cells = {"normal": jnp.asarray(alpha), "reduce": jnp.asarray(alpha)}
+    by_relu = methods.stc_nas().derive(space, cells)
+    by_softmax = methods.darts().derive(space, cells)
+    assert [source for _, source in by_relu.normal[4:6]] == [0, 1]
+    assert by_relu.normal[4] == (space.primitives[0], 0)
+    assert [source for _, source in by_softmax.normal[4:6]] == [1, 2]
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_alpha_that_is_not_finite_derives_nothing(name, bad):
+    """Whatever the strengths make of it: ReLU makes a plain 0 of -inf."""
+    method = methods.METHODS[name]()
+    space = searched("nasbench201", method)
+    alpha = jnp.zeros((6, 5)).at[2, 1].set(bad)
+    with pytest.raises(ValueError, match="not finite"):
+        method.derive(space, {"cell": alpha})
+
+
+@pytest.mark.parametrize(
+    ("add", "field"),
+    [
+        (methods.add_arch_loss, "arch_loss"),
+        (methods.add_weight_loss, "weight_loss"),
+    ],
+)
+def test_added_losses_add(add, field):
+    space = spaces.nasbench201()
+    alpha = uneven_alpha(space)
+    at = terms(space, alpha, {})
+    method = methods.darts()
+    assert float(getattr(method, field)(at)) == 0.0
+    once = add(method, lambda t: 2.0 * t.progress)
+    twice = add(once, lambda t: t.alpha["cell"].sum())
+    total = float(np.float64(alpha["cell"]).sum())
+    assert float(getattr(once, field)(at)) == pytest.approx(0.5)
+    assert float(getattr(twice, field)(at)) == pytest.approx(0.5 + total, rel=1e-5)
+    assert float(getattr(method, field)(at)) == 0.0  # a new method, not a changed one
+    other = "weight_loss" if field == "arch_loss" else "arch_loss"
+    assert getattr(twice, other) is getattr(method, other)
+
+
+def test_defaults_do_nothing():
+    method = methods.Method("mine", None, None)
+    space = spaces.darts()
+    alpha = uneven_alpha(space)
+    assert method.adapt(space) is space
+    assert method.project(alpha, {}) is alpha
+    assert method.init_memory(10, 3) == ()
+    at = terms(space, alpha, {})
+    assert method.remember(at) == at.memory
+    assert float(method.arch_loss(at)) == float(method.weight_loss(at)) == 0.0
+    assert method.order == 1
+    assert method.strengths is softmax
+
+
+def test_methods_go_by_their_names():
+    assert {name: make().name for name, make in methods.METHODS.items()} == {
+        name: name for name in methods.METHODS
+    }
+    assert all(re.fullmatch(r"[a-z0-9_]+", name) for name in methods.METHODS)
