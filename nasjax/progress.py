@@ -1,0 +1,90 @@
+"""What a person sees while a search runs: a bar on a terminal, lines elsewhere."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+
+class Progress(Protocol):
+    """Told by the search loop of what happened."""
+
+    def start(self, step: int, steps_per_epoch: int, epochs: int) -> None:
+        """The loop begins, after ``step`` steps of an earlier process."""
+
+    def advance(self, steps: int, values: Mapping[str, float]) -> None:
+        """So many steps are done; ``values`` are means over them."""
+
+    def epoch_done(self, epochs_done: int, values: Mapping[str, float]) -> None:
+        """An epoch is done; ``values`` are of the validation half."""
+
+    def close(self) -> None:
+        """The loop ended."""
+
+
+class ConsoleProgress:
+    """A progress bar where stdout is a terminal, one line an epoch elsewhere."""
+
+    def __init__(self, console: Console | None = None):
+        """Write to a console; by default to stdout."""
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[values]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._steps_per_epoch = 1
+        self._epochs = 1
+        self._done = 0
+        self._values: Mapping[str, float] = {}
+
+    def start(self, step: int, steps_per_epoch: int, epochs: int) -> None:
+        """Show the bar."""
+        self._steps_per_epoch, self._epochs, self._done = steps_per_epoch, epochs, step
+        if step:
+            self._console.print(f"going on after step {step}")
+        total = steps_per_epoch * epochs
+        self._task = self._bar.add_task(
+            self._title(), total=total, completed=step, values=""
+        )
+        self._bar.start()
+
+    def _title(self) -> str:
+        epoch = min(self._done // self._steps_per_epoch + 1, self._epochs)
+        return f"epoch {epoch}/{self._epochs}"
+
+    def advance(self, steps: int, values: Mapping[str, float]) -> None:
+        """Move the bar."""
+        self._done += steps
+        self._values = values
+        text = (
+            f"loss {values['weight_loss']:.3f} · accuracy "
+            f"{100 * values['weight_accuracy']:.1f} % · "
+            f"{values['images_per_second']:.0f} images/s"
+        )
+        self._bar.update(
+            self._task, advance=steps, description=self._title(), values=text
+        )
+
+    def epoch_done(self, epochs_done: int, values: Mapping[str, float]) -> None:
+        """Print a line where there is no bar."""
+        if self._console.is_terminal:
+            return
+        line = (
+            f"epoch {epochs_done}/{self._epochs}: train loss "
+            f"{self._values['weight_loss']:.4f}, accuracy "
+            f"{100 * self._values['weight_accuracy']:.2f} %"
+        )
+        if values:
+            line += f"; supernet valid accuracy {100 * values['valid_accuracy']:.2f} %"
+        self._console.print(f"{line}; {self._values['images_per_second']:.0f} images/s")
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._bar.stop()

@@ -1,0 +1,139 @@
+"""Small searches on scikit-learn's digits, for the tests of the loop."""
+
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nasjax import ops, optimizers, search, spaces, supernet
+from nasjax.bilevel import Optimizers, SearchState
+from nasjax.checkpoint import Checkpoints
+from nasjax.data import Augmentation, DeviceData, load, to_device
+from nasjax.methods import Method, darts, stc_nas
+from nasjax.supernet import Supernet
+from nasjax.workdir import Workdir
+
+#: 39 of 78 examples a half: two batches of 16 and a ragged one of 7.
+EXAMPLES, BATCH, STEPS, EPOCHS = 78, 16, 3, 2
+AUGMENTATION = Augmentation(pad=1, flip=False)
+CONFIG = {"seed": 0, "search": {"epochs": EPOCHS}}
+
+
+@functools.cache
+def digits() -> DeviceData:
+    return to_device(load("digits", max_examples=EXAMPLES), seed=0)
+
+
+def linear_net() -> Supernet:
+    """A supernet without cells: the loop cannot tell, and it compiles in a second.
+
+    Every operation of every edge is a linear classifier; a mixture weighs them.
+    """
+    space = spaces.nasbench201()
+    shape = space.num_edges, space.num_ops
+    template = {"kernel": ops.Kernel((*shape, 8 * 8, 10), 8 * 8)}
+
+    def apply(weights: Any, architecture: Any, images: jax.Array) -> jax.Array:
+        flat = images.reshape(len(images), -1)
+        mixture = architecture["cell"].weights
+        return jnp.einsum("eo,eopy,bp->by", mixture, weights["kernel"], flat)
+
+    return Supernet(
+        space,
+        supernet.Settings(1, 1, 10, (8, 8, 1), jnp.float32, ops.Context()),
+        init=lambda key: ops.draw(key, template),
+        apply=apply,
+        macs=lambda cost: round(cost([[640] * shape[1]] * shape[0])),
+    )
+
+
+def cell_net(method: Method) -> Supernet:
+    return supernet.build(
+        method.adapt(spaces.nasbench201()),
+        channels=4,
+        num_cells=1,
+        image_shape=(8, 8, 1),
+    )
+
+
+def both_optimizers(learning_rate: float = 0.025) -> Optimizers:
+    rate = optimizers.cosine_by_epoch(
+        learning_rate, 0.001, steps_per_epoch=STEPS, epochs=EPOCHS
+    )
+    return Optimizers(
+        optimizers.weight_optimizer(rate), optimizers.arch_optimizer(3e-2)
+    )
+
+
+def prepare(
+    net: Supernet, method: Method, *, learning_rate: float = 0.025, seed: int = 0
+) -> search.Search:
+    # Adam of optax promotes an integer.
+    with jax.numpy_dtype_promotion("standard"):
+        task, _ = search.prepare(
+            net,
+            method,
+            digits(),
+            optimizers=both_optimizers(learning_rate),
+            epochs=EPOCHS,
+            batch_size=BATCH,
+            seed=seed,
+            augmentation=AUGMENTATION,
+        )
+    return task
+
+
+#: Tasks by name: the loop at no cost, and real cells.
+TASKS = ("linear", "cells")
+
+
+@functools.cache
+def task(name: str, seed: int = 0) -> search.Search:
+    if name == "linear":
+        return prepare(linear_net(), darts(), seed=seed)
+    method = stc_nas()
+    return prepare(cell_net(method), method, seed=seed)
+
+
+class Silence:
+    """Progress that nobody watches."""
+
+    def start(self, step, steps_per_epoch, epochs):
+        pass
+
+    def advance(self, steps, values):
+        pass
+
+    def epoch_done(self, epochs_done, values):
+        pass
+
+    def close(self):
+        pass
+
+
+def run(searched: search.Search, folder: pathlib.Path, **settings: Any) -> Any:
+    """Go on in a folder as a launch does; the genotype, or None when stopped."""
+    workdir = Workdir(folder)
+    workdir.check(CONFIG)
+    workdir.open(CONFIG)
+    try:
+        settings = {"progress": Silence(), "steps_per_dispatch": 2} | settings
+        return search.run(searched, workdir, **settings)
+    finally:
+        workdir.close()
+
+
+def final_state(searched: search.Search, folder: pathlib.Path) -> SearchState:
+    checkpoints = Checkpoints(folder / "checkpoints")
+    state = checkpoints.restore(searched.new_state())
+    checkpoints.close()
+    assert state is not None
+    return state
+
+
+def alphas(folder: pathlib.Path) -> dict[str, np.ndarray]:
+    with np.load(folder / "alphas.npz") as stored:
+        return dict(stored)

@@ -1,0 +1,272 @@
+"""The files of a run: whole or absent, and cut back to the checkpoint."""
+
+import json
+import pathlib
+import resource
+
+import numpy as np
+import pytest
+from tensorboardX.proto import event_pb2
+
+from nasjax import spaces
+from nasjax.base import InputError
+from nasjax.genotype import Genotype, derive
+from nasjax.workdir import Workdir, differences, write_atomically
+
+CONFIG = {"seed": 0, "data": {"name": "digits"}, "search": {"epochs": 2}}
+
+
+def opened(folder: pathlib.Path) -> Workdir:
+    workdir = Workdir(folder)
+    workdir.check(CONFIG)
+    workdir.open(CONFIG)
+    return workdir
+
+
+# --- configuration ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "found"),
+    [
+        ({}, {}, []),
+        ({"a": 1}, {"a": 1}, []),
+        ({"a": 1}, {"a": 2}, ["a is 1 there and 2 here"]),
+        ({"a": {"b": "x"}}, {"a": {"b": "y"}}, ["a.b is 'x' there and 'y' here"]),
+        ({"a": 1}, {}, ["a is 1 there and None here"]),
+        ({}, {"a": {"b": 1}}, ["a.b is None there and 1 here"]),
+        ({"a": {"b": {"c": 1}}}, {}, ["a.b.c is 1 there and None here"]),
+        ({"a": None}, {}, []),
+        ({"a": {"b": 1}}, {"a": 1}, ["a is {'b': 1} there and 1 here"]),
+        (
+            {"b": 1, "a": {"d": 1, "c": 1}},
+            {"b": 2, "a": {"d": 2, "c": 2}},
+            [f"{name} is 1 there and 2 here" for name in ("a.c", "a.d", "b")],
+        ),
+    ],
+)
+def test_differences_are_named_with_both_values(there, here, found: list[str]):
+    assert differences(there, here) == found
+
+
+def test_a_folder_of_the_same_configuration_is_taken(tmp_path):
+    config = CONFIG | {"method": {"noise_range": (0.3, 0.0)}}  # a tuple: JSON has none
+    workdir = Workdir(tmp_path / "new" / "run")
+    workdir.check(config)
+    workdir.open(config)
+    workdir.close()
+    Workdir(workdir.folder).check(config)
+    read = json.loads((workdir.folder / "config.json").read_text())
+    assert read["method"]["noise_range"] == [0.3, 0.0]
+    assert read["search"] == {"epochs": 2}
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"seed": 1}, "seed is 0 there and 1 here"),
+        ({"data": {"name": "npz"}}, "data.name is 'digits' there and 'npz' here"),
+        ({"search": {}}, "search.epochs is 2 there and None here"),
+        ({"extra": True}, "extra is None there and True here"),
+    ],
+)
+def test_a_folder_of_another_configuration_is_refused(tmp_path, other, named: str):
+    opened(tmp_path).close()
+    with pytest.raises(InputError) as raised:
+        Workdir(tmp_path).check(CONFIG | other)
+    message = str(raised.value)
+    assert message.startswith(f"workdir {tmp_path} holds another run: {named}")
+    assert message.endswith("give another --workdir")
+
+
+def test_checking_writes_nothing(tmp_path):
+    Workdir(tmp_path / "absent").check(CONFIG)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_no_folder(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("kept")
+    with pytest.raises(InputError, match="is a file, not a folder"):
+        Workdir(file).check(CONFIG)
+    with pytest.raises(InputError, match=f"cannot be written below {file}"):
+        Workdir(file / "below" / "it").check(CONFIG)
+    with pytest.raises(InputError, match="cannot be written"):
+        Workdir(file / "below").open(CONFIG)
+    assert file.read_text() == "kept"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", "\udcff"])
+def test_a_configuration_that_cannot_be_read_is_refused(tmp_path, text: str):
+    (tmp_path / "config.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(InputError, match=r"config\.json cannot be read"):
+        Workdir(tmp_path).check(CONFIG)
+
+
+# --- files -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk():
+    """Files may grow to 100 bytes: what a full disk does, to this process alone."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    class Limit:
+        def __enter__(self):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+
+        def __exit__(self, *exception):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return Limit()
+
+
+@pytest.mark.parametrize("old", [None, "the old text"])
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, small_disk, old):
+    path = tmp_path / "file"
+    if old is not None:
+        path.write_text(old)
+    with pytest.raises(OSError, match="File too large"), small_disk:
+        write_atomically(path, "x" * 10_000)
+    assert (path.read_text() if path.exists() else None) == old
+    # And the next one succeeds in spite of what the failure left.
+    write_atomically(path, "new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_alphas_that_cannot_be_written_leave_the_old_ones(tmp_path, small_disk):
+    workdir = opened(tmp_path)
+    workdir.write_alphas([{"cell": np.zeros((6, 5))}])
+    before = (tmp_path / "alphas.npz").read_bytes()
+    with pytest.raises(OSError, match="File too large"), small_disk:
+        workdir.write_alphas([{"cell": np.ones((6, 5))}] * 2)
+    workdir.close()
+    assert (tmp_path / "alphas.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("data", ["text ←", b"\x00\xff"])
+def test_a_write_replaces_the_file(tmp_path, data):
+    path = tmp_path / "file"
+    for content in ("old and much longer than the new", data):
+        write_atomically(path, content)
+    assert path.read_bytes() == (data if isinstance(data, bytes) else data.encode())
+
+
+def test_a_genotype_finishes_the_run(tmp_path):
+    workdir = opened(tmp_path)
+    assert not workdir.finished
+    space = spaces.nasbench201()
+    genotype = derive(space, {"cell": np.eye(5)[[1, 2, 3, 4, 0, 1]]})
+    workdir.write_genotype(genotype)
+    workdir.close()
+    assert Workdir(tmp_path).finished
+    text = (tmp_path / "genotype.json").read_text()
+    assert Genotype.from_json(text) == genotype
+    assert genotype.arch_str == (
+        "|skip_connect~0|+|nor_conv_1x1~0|nor_conv_3x3~1|"
+        "+|avg_pool_3x3~0|none~1|skip_connect~2|"
+    )
+
+
+def test_the_environment_is_described(tmp_path):
+    workdir = opened(tmp_path)
+    workdir.describe(config_file="a.py:smoke")
+    workdir.close()
+    found = json.loads((tmp_path / "environment.json").read_text())
+    assert found["config_file"] == "a.py:smoke"
+    assert {"python", "jax", "jaxlib", "nasjax", "device", "num_devices"} <= set(found)
+
+
+def events(folder: pathlib.Path) -> list[tuple[str, int, float]]:
+    """Scalars in the TensorBoard files, read by their format.
+
+    A record is its length in eight bytes, their CRC, the data, its CRC.
+    """
+    found = []
+    for file in sorted(folder.glob("events.out.tfevents.*")):
+        data = file.read_bytes()
+        while data:
+            length = int.from_bytes(data[:8], "little")
+            event = event_pb2.Event.FromString(data[12 : 12 + length])
+            data = data[16 + length :]
+            found += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
+    return found
+
+
+def test_metrics_go_to_both_files(tmp_path):
+    workdir = opened(tmp_path)
+    workdir.log("train", step=3, epoch=0, values={"loss": 0.5, "accuracy": 1.0})
+    workdir.log("valid", step=3, epoch=0, values={"loss": 0.25})
+    workdir.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+    assert lines == [
+        {
+            "step": 3,
+            "epoch": 0,
+            "phase": "train",
+            "values": {"loss": 0.5, "accuracy": 1.0},
+        },
+        {"step": 3, "epoch": 0, "phase": "valid", "values": {"loss": 0.25}},
+    ]
+    assert events(tmp_path) == [
+        ("train/loss", 3, 0.5),
+        ("train/accuracy", 3, 1.0),
+        ("valid/loss", 3, 0.25),
+    ]
+
+
+# --- back to a checkpoint --------------------------------------------------------
+
+
+def logged(folder: pathlib.Path, steps: int = 6) -> Workdir:
+    """Two epochs of three steps, and an alpha before and after each."""
+    workdir = opened(folder)
+    for step in range(1, steps + 1):
+        epoch = (step - 1) // 3
+        workdir.log("train", step=step, epoch=epoch, values={"loss": 1 / step})
+    alphas = [{"cell": np.full((6, 5), i / 3, np.float32)} for i in range(3)]
+    workdir.write_alphas(alphas)
+    workdir.close()
+    return workdir
+
+
+@pytest.mark.parametrize("step", [0, 2, 3, 6, 7])
+def test_rewinding_keeps_what_the_checkpoint_has_seen(tmp_path, step: int):
+    workdir = logged(tmp_path)
+    history = workdir.rewind(step, step // 3)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").open()]
+    assert steps == list(range(1, min(step, 6) + 1))
+    assert len(history) == step // 3 + 1
+    for epoch, alpha in enumerate(history):
+        np.testing.assert_array_equal(
+            alpha["cell"], np.full((6, 5), epoch / 3, np.float32)
+        )
+        assert alpha["cell"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ['{"step": 2, "epo', '{"step": 2', "\x00\x00\x00", "[]", "7", '{"epoch": 1}\n', ""],
+)
+def test_rewinding_cuts_a_line_that_was_half_written(tmp_path, rest: str):
+    workdir = logged(tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_text()
+    with path.open("a") as file:
+        file.write(rest)
+    workdir.rewind(6, 2)
+    assert path.read_text() == whole
+    # What is logged next stands on a line of its own.
+    again = Workdir(tmp_path)
+    again.open(CONFIG)
+    again.log("train", step=7, epoch=2, values={"loss": 0.0})
+    again.close()
+    assert json.loads(path.read_text().splitlines()[-1])["step"] == 7
+
+
+def test_rewinding_an_empty_folder_finds_nothing(tmp_path):
+    workdir = opened(tmp_path)
+    assert workdir.rewind(0, 0) == []
+    workdir.close()
+    assert not (tmp_path / "metrics.jsonl").exists()
