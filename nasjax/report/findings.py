@@ -1,0 +1,121 @@
+"""What a run found, in sentences made of its figures alone."""
+
+from collections import Counter
+
+import numpy as np
+
+from nasjax.report.history import (
+    Names,
+    changes,
+    derived,
+    epochs_done,
+    epochs_planned,
+    margins,
+    names_of,
+)
+from nasjax.report.units import number, quantity
+from nasjax.report.workdir import Run
+
+
+def status(run: Run) -> str:
+    """How far the run got.
+
+    Whether an unfinished run still goes cannot be seen from its files.
+    """
+    done, planned = epochs_done(run), epochs_planned(run)
+    of = f" of {planned}" if planned else ""
+    if run.genotype or "result" in run.phases:
+        return f"finished after {done}{of} epochs" if done else "finished"
+    if done:
+        return f"not finished: epoch {done}{of} is done"
+    return "no data yet" if not run.rows else f"not finished: epoch 0{of} is done"
+
+
+def findings(run: Run) -> list[str]:
+    """The sentences, most important first."""
+    return _accuracy(run) + _skips(run) + _alphas(run) + _settled(run)
+
+
+def _accuracy(run: Run) -> list[str]:
+    for phase in ("valid", "train"):
+        for name, (_, values) in run.curves(phase).items():
+            finite = [v for v in values if np.isfinite(v)]
+            if "accuracy" in name and finite:
+                best = max(finite)
+                epoch = run.epochs(phase, name)[values.index(best)]
+                return [
+                    f"The last {phase} {name} of the supernet is "
+                    f"{quantity(name, values[-1])}, the best "
+                    f"{quantity(name, best)} (epoch {epoch})."
+                ]
+    return []
+
+
+def _skips(run: Run) -> list[str]:
+    if run.genotype is None:
+        return []
+    parts = [
+        f"{count} of {len(run.genotype.cells[name])} edges of the {_cell(name)}"
+        for name, count in run.genotype.skip_connects.items()
+    ]
+    return [f"Of what was found, {' and '.join(parts)} are skip connections."]
+
+
+def _cell(name: str) -> str:
+    return "cell" if name == "cell" else f"{name} cell"
+
+
+def _alphas(run: Run) -> list[str]:
+    sentences = []
+    for name, history in run.alphas.items():
+        names = names_of(run, *history.shape[1:])
+        if not np.isfinite(history[-1]).all():
+            sentences.append(
+                f"The alpha of the {_cell(name)} has values that are not finite."
+            )
+            continue
+        sentences.append(_strongest(name, history, names))
+    return sentences
+
+
+def _strongest(cell_type: str, history: np.ndarray, names: Names) -> str:
+    final = history[-1]
+    winners = Counter(names.operations[i] for i in final.argmax(axis=-1).tolist())
+    operation, count = winners.most_common(1)[0]
+    sentence = (
+        f"In the {_cell(cell_type)}, {operation} has the largest alpha on {count} of "
+        f"{len(final)} edges"
+    )
+    gaps = margins(final)
+    if not np.isfinite(gaps).all():
+        return sentence + "."
+    sentence += (
+        f"; on average the first is {number(float(gaps.mean()))} above the second"
+    )
+    start = margins(history[0])
+    if len(history) > 1 and np.isfinite(start).all():
+        sentence += f" ({number(float(start.mean()))} at the start)"
+    ties = int((gaps == 0).sum())
+    if ties:
+        return (
+            f"{sentence}. On {ties} {'edges' if ties > 1 else 'edge'} they are equal."
+        )
+    edge = int(gaps.argmin())
+    second, first = (names.operations[i] for i in np.argsort(final[edge])[-2:])
+    return (
+        f"{sentence}. The closest call is edge {names.edge_labels[edge]}: {first} over "
+        f"{second} by {number(float(gaps[edge]))}."
+    )
+
+
+def _settled(run: Run) -> list[str]:
+    genotypes = derived(run)
+    if len(genotypes) < 2:
+        return []
+    epochs = sorted({change.epoch for change in changes(genotypes)})
+    if not epochs:
+        return ["The derived cells are the same from the start to the last epoch."]
+    return [
+        f"The derived cells changed in {len(epochs)} of {len(genotypes) - 1} epochs, "
+        f"last in epoch {epochs[-1]}."
+    ]

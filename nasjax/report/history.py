@@ -1,0 +1,177 @@
+"""What alpha and the genotypes derived from it did in the course of a search."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nasjax.genotype import Genotype, derive
+from nasjax.report.workdir import Run
+from nasjax.space import SearchSpace
+from nasjax.spaces import SPACES
+
+
+class Names(NamedTuple):
+    """What the axes of alpha are called.
+
+    Attributes:
+      edges: ``(source, target)``, or empty where unknown.
+      edge_labels: "2←0", or "edge 3".
+      operations: names, or "op 3".
+      space: the search space, where alpha has its shape.
+    """
+
+    edges: tuple[tuple[int, int], ...]
+    edge_labels: tuple[str, ...]
+    operations: tuple[str, ...]
+    space: SearchSpace | None
+
+
+def find(tree: Any, names: tuple[str, ...]) -> Any:
+    """The first entry of a nested dict under one of the names, outermost first."""
+    level = [tree]
+    while level:
+        for node in level:
+            for name in names:
+                if isinstance(node, Mapping) and node.get(name) not in (None, ""):
+                    return node[name]
+        level = [
+            child
+            for node in level
+            if isinstance(node, Mapping)
+            for child in node.values()
+        ]
+    return None
+
+
+def space_name(run: Run) -> str:
+    """Name of the run's search space, or an empty text."""
+    named = find(run.config, ("space", "search_space"))
+    if isinstance(named, Mapping):
+        named = named.get("name")
+    if isinstance(named, str):
+        return named
+    return run.genotype.space if run.genotype else ""
+
+
+def names_of(run: Run, num_edges: int, num_ops: int) -> Names:
+    """Names for an alpha of ``[num_edges, num_ops]``.
+
+    Names of operations stated by the run come first. Otherwise the space has them,
+    and an alpha with one column less is taken to be without `none`.
+    """
+    space = SPACES[space_name(run)]() if space_name(run) in SPACES else None
+    if space and "none" in space.primitives and num_ops == space.num_ops - 1:
+        space = space.without("none")
+    both = {"config": run.config, "environment": run.environment}
+    stated = find(both, ("primitives", "operations"))
+    operations = tuple(f"op {i}" for i in range(num_ops))
+    if isinstance(stated, list) and len(stated) == num_ops:
+        operations = tuple(map(str, stated))
+    elif space and space.num_ops == num_ops:
+        operations = space.primitives
+    edges = space.edges if space and space.num_edges == num_edges else ()
+    labels = tuple(f"{target}←{source}" for source, target in edges)
+    fits = space and operations == space.primitives and bool(edges)
+    return Names(
+        edges,
+        labels or tuple(f"edge {i}" for i in range(num_edges)),
+        operations,
+        space if fits else None,
+    )
+
+
+def margins(alpha: np.ndarray) -> np.ndarray:
+    """First minus second alpha of each edge, ``[…, E]``."""
+    if alpha.shape[-1] < 2:
+        return np.full(alpha.shape[:-1], np.nan)
+    ordered = np.sort(alpha, axis=-1)
+    return ordered[..., -1] - ordered[..., -2]
+
+
+def chosen(genotype: Genotype, cell_type: str, names: Names) -> list[tuple[int, int]]:
+    """Places in alpha, (edge, operation), of a genotype's cell."""
+    found = []
+    for operation, edge in _kept(genotype, cell_type):
+        if edge in names.edges and operation in names.operations:
+            found.append((names.edges.index(edge), names.operations.index(operation)))
+    return found
+
+
+def _kept(genotype: Genotype, cell_type: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Operation and (source, target) of each edge of a cell."""
+    target = 0
+    for index, (operation, source) in enumerate(genotype.cells.get(cell_type, ())):
+        if genotype.arch_str:
+            target += source == 0
+        else:
+            target = index // 2 + 2
+        yield operation, (source, target)
+
+
+def derived(run: Run) -> list[Genotype]:
+    """The genotype of the space's own rule at the start and after each epoch.
+
+    Empty where the space is unknown or an alpha is missing or not finite.
+    """
+    if not run.alphas:
+        return []
+    shapes = {array.shape for array in run.alphas.values()}
+    if len(shapes) != 1:
+        return []
+    ((count, num_edges, num_ops),) = shapes
+    space = names_of(run, num_edges, num_ops).space
+    if space is None or set(space.cell_types) != set(run.alphas):
+        return []
+    if not all(np.isfinite(array).all() for array in run.alphas.values()):
+        return []
+    return [
+        derive(space, {name: run.alphas[name][t] for name in space.cell_types})
+        for t in range(count)
+    ]
+
+
+class Change(NamedTuple):
+    """What an epoch changed in the derived cells."""
+
+    epoch: int
+    cell_type: str
+    lost: tuple[str, ...]
+    won: tuple[str, ...]
+
+
+def changes(genotypes: list[Genotype]) -> list[Change]:
+    """Every difference between neighbours in a history of genotypes."""
+    found = []
+    for epoch in range(1, len(genotypes)):
+        before, after = genotypes[epoch - 1], genotypes[epoch]
+        for cell_type in after.cells:
+            old, new = list(_kept(before, cell_type)), list(_kept(after, cell_type))
+            if old != new:
+                found.append(
+                    Change(
+                        epoch,
+                        cell_type,
+                        tuple(_spoken(e) for e in old if e not in new),
+                        tuple(_spoken(e) for e in new if e not in old),
+                    )
+                )
+    return found
+
+
+def _spoken(edge: tuple[str, tuple[int, int]]) -> str:
+    operation, (source, target) = edge
+    return f"{target}←{source} {operation}"
+
+
+def epochs_done(run: Run) -> int:
+    """Epochs that are through, by alpha's history and the validations."""
+    validated = len({row.epoch for row in run.rows if row.phase == "valid"})
+    recorded = max((len(array) - 1 for array in run.alphas.values()), default=0)
+    return max(validated, recorded)
+
+
+def epochs_planned(run: Run) -> int | None:
+    """Epochs the config asks for, if it says so."""
+    planned = find(run.config.get("search", run.config), ("epochs", "num_epochs"))
+    return planned if isinstance(planned, int) and planned > 0 else None

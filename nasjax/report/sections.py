@@ -1,0 +1,309 @@
+"""The sections of the report, each a function of the run."""
+
+import json
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from nasjax.genotype import Genotype
+from nasjax.report import page
+from nasjax.report.cells import draw_cell
+from nasjax.report.findings import findings
+from nasjax.report.history import changes, chosen, derived, names_of
+from nasjax.report.page import Section
+from nasjax.report.panels import edge_panels
+from nasjax.report.svg import Series, heat_map, line_chart
+from nasjax.report.theme import operation_colours
+from nasjax.report.units import number, quantity
+from nasjax.report.workdir import Run
+
+#: Phases told in tables, not drawn as curves.
+_FIGURES = ("budget", "result")
+_MOST_CHANGES = 12
+_SKIPS = "skips"
+
+
+def sections(run: Run) -> list[Section]:
+    """All sections, in reading order; an empty body means nothing to show."""
+    loss, accuracy, schedules, rest = _grouped(run)
+    return [
+        Section("found", "What this run found", _found(run)),
+        Section("cells", "Cells", _cells(run)),
+        Section("result", "Result", _result(run)),
+        Section("alpha", "Alpha", _final_alpha(run)),
+        Section("alpha-history", "Alpha over time", _alpha_history(run)),
+        Section("cell-history", "Cells over time", _cell_history(run)),
+        Section("curves", "Curves", page.charts(loss + accuracy + rest)),
+        Section("schedules", "Schedules", page.charts(schedules)),
+        Section("budget", "Budget", _budget(run)),
+        Section("config", "Configuration", _config(run)),
+        Section("environment", "Environment", _environment(run)),
+    ]
+
+
+def _found(run: Run) -> str:
+    items = "".join(f"<li>{page.paragraph(item)}</li>" for item in findings(run))
+    problems = "".join(page.paragraph(p, style="problem") for p in run.problems)
+    if not items:
+        return page.paragraph("Nothing has been measured yet.") + problems
+    return f'<ul class="findings">{items}</ul>{problems}'
+
+
+def _result(run: Run) -> str:
+    body = ""
+    if run.genotype is not None:
+        body += "<h3>Genotype</h3>" + _pre(_written(run.genotype))
+        body += "<h3>genotype.json</h3>" + _pre(run.genotype.to_json(), style="wrap")
+        if run.genotype.source:
+            body += page.paragraph(f"Source: {run.genotype.source}", style="note")
+    rows: list[tuple[str, ...]] = []
+    for name, value in run.figures("result").items():
+        rows.append((f"result {name}", quantity(name, value), "", ""))
+    for name, (_, values) in run.curves("valid").items():
+        finite = [v for v in values if np.isfinite(v)]
+        low, high = (min(finite), max(finite)) if finite else (np.nan, np.nan)
+        figures = (quantity(name, v) for v in (values[-1], low, high))
+        rows.append((f"valid {name}", *figures))
+    if rows:
+        head = ("figure", "last", "lowest", "highest")
+        body += "<h3>Figures</h3>" + page.table(rows, head=head, figures=3)
+    return body
+
+
+def _written(genotype: Genotype) -> str:
+    """The form that papers print: DARTS's Genotype(…), or the arch string."""
+    if genotype.arch_str:
+        return genotype.arch_str
+    lines = []
+    for name, cell in genotype.cells.items():
+        lines.append(f"    {name}=[")
+        for i in range(0, len(cell), 2):  # the edges of a node
+            lines.append(f"        {cell[i]!r}, {cell[i + 1]!r},")
+        concat = getattr(genotype, f"{name}_concat")
+        lines.append(f"    ],\n    {name}_concat={list(concat)!r},")
+    return "\n".join(["Genotype(", *lines, ")"])
+
+
+def _pre(content: str, *, style: str = "") -> str:
+    return f'<pre class="{style}">{escape(content)}</pre>'
+
+
+def _cells(run: Run) -> str:
+    """The found cells; before the end, those the last alpha stands for."""
+    genotype, note = run.genotype, ""
+    if genotype is None:
+        history = derived(run)
+        if not history:
+            return ""
+        genotype = history[-1]
+        note = page.paragraph(
+            f"As derived from alpha after {len(history) - 1} epochs, by the rule of "
+            f"the space {genotype.space}; the search is not finished.",
+            style="note",
+        )
+    body = ""
+    for name, edges in genotype.cells.items():
+        body += page.scrolling(
+            draw_cell(
+                edges,
+                num_inputs=1 if genotype.arch_str else 2,
+                title="Cell" if name == "cell" else f"{name.capitalize()} cell",
+                concat=_concat(genotype, name),
+            )
+        )
+    return note + body
+
+
+def _concat(genotype: Genotype, cell_type: str) -> tuple[int, ...] | None:
+    """States that the output joins, as far as the cell has them."""
+    stated = {"normal": genotype.normal_concat, "reduce": genotype.reduce_concat}
+    nodes = range(2 + len(genotype.cells[cell_type]) // 2)
+    return tuple(i for i in stated.get(cell_type, ()) if i in nodes) or None
+
+
+def _final_alpha(run: Run) -> str:
+    history = derived(run)
+    genotype = run.genotype or (history[-1] if history else None)
+    body = ""
+    for name, array in run.alphas.items():
+        names = names_of(run, *array.shape[1:])
+        body += page.scrolling(
+            heat_map(
+                array[-1],
+                names.edge_labels,
+                names.operations,
+                title=f"Alpha of {name} after {len(array) - 1} epochs",
+                marked=chosen(genotype, name, names) if genotype else (),
+            )
+        )
+    if not body:
+        return ""
+    return (
+        page.paragraph(
+            "One row for each edge, target←source, by number of state: the cell's "
+            "inputs come first, the nodes after them. The largest value of a row is "
+            "bold, what the cell keeps is framed.",
+            style="note",
+        )
+        + f'<div class="grid-maps">{body}</div>'
+    )
+
+
+def _alpha_history(run: Run) -> str:
+    body = ""
+    for name, array in run.alphas.items():
+        if len(array) < 2:
+            continue
+        names = names_of(run, *array.shape[1:])
+        panels = edge_panels(
+            array, edge_labels=names.edge_labels, operations=names.operations
+        )
+        body += f"<h3>{escape(name)}</h3>"
+        body += page.key(operation_colours(names.operations))
+        body += page.charts(panels, style="grid-panels")
+    if not body:
+        return ""
+    note = (
+        "Alpha of every operation over the epochs, one chart for each edge and one "
+        "scale for each cell; the thick line is the strongest at the end."
+    )
+    return page.paragraph(note, style="note") + body
+
+
+def _cell_history(run: Run) -> str:
+    history = derived(run)
+    body = page.charts(_skip_chart(run, history))
+    if len(history) < 2:
+        return body
+    if run.genotype and run.genotype.cells != history[-1].cells:
+        body += page.paragraph(
+            "The rule of the space, applied to the last alpha, gives other cells than "
+            "genotype.json holds.",
+            style="problem",
+        )
+    found = changes(history)
+    rows = [
+        (str(c.epoch), c.cell_type, ", ".join(c.lost), ", ".join(c.won))
+        for c in found[::-1][:_MOST_CHANGES]
+    ]
+    if not rows:
+        return body
+    some = f", the last {len(rows)} of {len(found)}" if len(found) > len(rows) else ""
+    note = (
+        "Cells derived from alpha after each epoch by the rule of the space "
+        f"{history[-1].space}."
+    )
+    return (
+        body
+        + f"<h3>Changes{some}</h3>"
+        + page.paragraph(note, style="note")
+        + page.table(rows, head=("epoch", "cell", "left", "came"))
+    )
+
+
+def _skip_chart(run: Run, history: list[Genotype]) -> list[str]:
+    """Skip connections over the epochs, as logged or else as derived."""
+    counts: dict[str, tuple[list[float], list[float]]] = {}
+    for phase in run.phases:
+        for name, (_, values) in run.curves(phase).items():
+            prefix, _, cell_type = name.partition("/")
+            if prefix == _SKIPS and phase not in _FIGURES:
+                epochs = [float(epoch) for epoch in run.epochs(phase, name)]
+                counts[cell_type] = (epochs, values)
+    if not counts and len(history) > 1:
+        epochs = [float(epoch) for epoch in range(len(history))]
+        for cell_type in history[-1].cells:
+            skips = [float(g.skip_connects[cell_type]) for g in history]
+            counts[cell_type] = (epochs, skips)
+    title = "Skip connections of the derived cells"
+    if not counts:
+        return []
+    return [line_chart(counts, title=title, x_label="epoch", y_label="edges")]
+
+
+def _grouped(run: Run) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Charts of the losses, the accuracies, the schedules and all the rest.
+
+    Losses share a chart, accuracies too, and names with the same prefix; every other
+    name has its own unit, so its own chart.
+    """
+    groups: dict[tuple[str, str], dict[str, tuple[list[float], list[float]]]] = {}
+    for phase in run.phases:
+        if phase in _FIGURES:
+            continue
+        for name, points in run.curves(phase).items():
+            group, series = _group(name)
+            if group == ("rest", _SKIPS):  # told with the cells
+                continue
+            label = series if group[0] == "schedule" else f"{phase} {series}"
+            groups.setdefault(group, {})[label] = points
+    charts: dict[str, list[str]] = {}
+    for (kind, title), drawn in groups.items():
+        charts.setdefault(kind, []).append(_chart(drawn, title))
+    return tuple(  # type: ignore[return-value]
+        charts.get(group, []) for group in ("loss", "accuracy", "schedule", "rest")
+    )
+
+
+def _group(name: str) -> tuple[tuple[str, str], str]:
+    """Group and chart of a curve, and its name there.
+
+    >>> _group("schedule/temperature"), _group("arch_loss"), _group("skips/normal")
+    ((('schedule', 'temperature'), 'temperature'), (('loss', 'Loss'), 'arch_loss'), \
+(('rest', 'skips'), 'normal'))
+    """
+    prefix, _, last = name.rpartition("/")
+    if prefix == "schedule" or name == "learning_rate":
+        return ("schedule", last), last
+    if "loss" in name:
+        return ("loss", "Loss"), name
+    if "accuracy" in name:
+        return ("accuracy", "Accuracy"), name
+    return ("rest", prefix or name), last
+
+
+def _chart(series: Series, title: str) -> str:
+    return line_chart(series, title=title.replace("_", " "), x_label="step", y_label="")
+
+
+def _budget(run: Run) -> str:
+    rows = [
+        (name.replace("_", " "), quantity(name, value), number(value))
+        for name, value in run.figures("budget").items()
+    ]
+    if not rows:
+        return ""
+    return page.table(rows, head=("figure", "", "exactly"), figures=2)
+
+
+def _config(run: Run) -> str:
+    tables = []
+    plain = {}
+    for name, value in run.config.items():
+        if isinstance(value, Mapping):
+            rows = _flat(value)
+            heading = f"<h3>{escape(name)}</h3>"
+            tables.append(f"<div>{heading}{page.table(rows)}</div>" if rows else "")
+        else:
+            plain[name] = value
+    if plain:
+        tables.insert(0, f"<div><h3>run</h3>{page.table(_flat(plain))}</div>")
+    return f'<div class="grid-tables">{"".join(tables)}</div>' if tables else ""
+
+
+def _flat(block: Mapping[str, Any], *, prefix: str = "") -> list[tuple[str, str]]:
+    """Fields of a nested block as ("outer.inner", value)."""
+    rows = []
+    for name, value in block.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, prefix=f"{prefix}{name}.")
+        else:
+            shown = value if isinstance(value, str) else json.dumps(value)
+            rows.append((f"{prefix}{name}", shown))
+    return rows
+
+
+def _environment(run: Run) -> str:
+    return page.table(_flat(run.environment)) if run.environment else ""
