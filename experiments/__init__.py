@@ -1,0 +1,1 @@
+"""Launches of nasjax: absl-flag commands, run from the repository's root."""

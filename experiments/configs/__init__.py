@@ -1,0 +1,1 @@
+"""Named configurations, METHOD_SPACE_DATA.py, each with a `:smoke` variant."""

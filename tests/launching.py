@@ -1,0 +1,121 @@
+"""Launches of the search for the tests, in processes of their own."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def environment(**more: str) -> dict[str, str]:
+    """That of the tests; launches find the checkout wherever they stand."""
+    return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"} | more
+
+
+def start(*flags: str, cwd: pathlib.Path = ROOT) -> subprocess.Popen[str]:
+    """``python -m experiments.search`` as a user types it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.search", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env=environment(),
+    )
+
+
+def wait(process: subprocess.Popen[str], timeout: float = 300) -> Ended:
+    try:
+        out, err = process.communicate(timeout=timeout)
+    finally:
+        process.kill()
+    return Ended(process.returncode, out, err)
+
+
+def launch(*flags: str, cwd: pathlib.Path = ROOT) -> Ended:
+    return wait(start(*flags, cwd=cwd))
+
+
+#: Imports what a launch imports, then forks for each: seconds of imports are spent
+#: once. JAX has no threads yet, so that a fork of it is whole.
+_SERVER = """
+import json, os, runpy, signal, sys, traceback
+import experiments.build, nasjax.report, nasjax.search, sklearn.datasets
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized()
+print("ready", flush=True)
+for line in sys.stdin:
+    order = json.loads(line)
+    pid = os.fork()
+    if not pid:
+        for number, file in ((1, order["out"]), (2, order["err"])):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        signal.alarm(120)
+        os.chdir(order["cwd"])
+        os.environ.update(order["environment"])
+        sys.argv[1:] = order["flags"]
+        code = "the launcher returned"
+        try:
+            runpy.run_module("experiments.search", run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            code = end.code
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)  # exit handlers take a second
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+class Launcher:
+    """Launches of ``experiments.search`` that begin within a tenth of a second."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=environment(),
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+
+    def __call__(
+        self,
+        *flags: str,
+        cwd: pathlib.Path = ROOT,
+        environment: Mapping[str, str] = {},
+    ) -> Ended:
+        with tempfile.TemporaryDirectory() as folder:
+            out, err = (pathlib.Path(folder) / name for name in ("out", "err"))
+            order = {
+                "flags": flags,
+                "cwd": str(cwd),
+                "environment": dict(environment),
+                "out": str(out),
+                "err": str(err),
+            }
+            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.flush()
+            code = int(self._process.stdout.readline())
+            return Ended(code, out.read_text(), err.read_text())
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(timeout=30)

@@ -1,0 +1,360 @@
+"""Every configuration file: the papers' numbers, and no field without a use."""
+
+import hashlib
+import inspect
+import pathlib
+import runpy
+import shlex
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+
+from experiments import build
+from nasjax import epoch, methods
+from nasjax.base import InputError
+
+ROOT = pathlib.Path(__file__).parents[1]
+FILES = sorted((ROOT / "experiments" / "configs").glob("[a-z]*_*_*.py"))
+NAMES = [file.stem for file in FILES]
+
+
+def parts(name: str) -> tuple[str, str, str]:
+    """METHOD_SPACE_DATA; a method's name may have underscores itself."""
+    method, space, data = name.rsplit("_", 2)
+    return method, space, data
+
+
+def load(name: str, variant: str | None = None) -> ConfigDict:
+    file = ROOT / "experiments" / "configs" / f"{name}.py"
+    return runpy.run_path(str(file))["get_config"](variant)
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    found = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
+
+
+def of(name: str, variant: str | None = None) -> dict[str, Any]:
+    return flat(load(name, variant).to_dict())
+
+
+def test_there_are_configurations():
+    assert {parts(name)[0] for name in NAMES} >= {"darts", "darts2nd", "stc_nas"}
+    assert {parts(name)[1] for name in NAMES} == {"darts", "nasbench201"}
+
+
+# --- the files -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_docstring_gives_the_command_of_its_file(name: str):
+    text = inspect.cleandoc(
+        runpy.run_path(str(ROOT / "experiments" / "configs" / (f"{name}.py")))[
+            "__doc__"
+        ]
+    )
+    commands = [
+        shlex.split(paragraph)
+        for paragraph in text.replace("\\\n", " ").split("\n")
+        if "python -m" in paragraph
+    ]
+    command = ["python", "-m", "experiments.search"]
+    own = f"--config=experiments/configs/{name}.py"
+    assert any(c[:3] == command and own in c[3:] for c in commands), commands
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_says_what_is_searched(name: str):
+    method, space, data = parts(name)
+    found = of(name)
+    order = {"darts": 1, "darts2nd": 2}.get(method)
+    assert found["method.name"] == ("darts" if order else method)
+    assert found.get("method.order") == order
+    assert found["supernet.space"] == space
+    assert found["data.name"] == data
+
+
+@pytest.mark.parametrize("variant", [None, "smoke"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_configuration_is_valid_and_lockable(name: str, variant: str | None):
+    config = load(name, variant)
+    config.lock()
+    with pytest.raises(AttributeError, match="does not exist"):
+        config.search.epoch = 1
+    with pytest.raises(TypeError):
+        config.search.epochs = "many"
+    build.check(config.to_dict())
+    method = build.method(config.to_dict())
+    net = build.net(config.to_dict(), method, image_shape=(8, 8, 1), num_classes=10)
+    assert net.space.name == parts(name)[1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_smoke_differs_in_size_alone(name: str):
+    full, smoke = of(name), of(name, "smoke")
+    assert set(full) == set(smoke)
+    changed = {field for field in full if full[field] != smoke[field]}
+    assert changed <= {
+        "data.max_examples",
+        "supernet.channels",
+        "supernet.num_cells",
+        "supernet.depthwise",  # how, not what; quicker to trace in second order
+        "search.epochs",
+        "search.batch_size",
+        "search.steps_per_dispatch",
+    }
+    assert smoke["data.max_examples"] <= 200
+    assert smoke["search.epochs"] <= 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("variant", ["Smoke", "big", "smoke,", "None"])
+def test_an_unknown_variant_is_refused(name: str, variant: str):
+    with pytest.raises(InputError, match=f"variant '{variant}' is not one of .*smoke"):
+        load(name, variant)
+
+
+def test_every_variant_of_the_message_loads():
+    for name in NAMES:
+        with pytest.raises(InputError) as raised:
+            load(name, "no such")
+        _, _, listed = str(raised.value).partition("is not one of ")
+        for variant in listed.split(", "):
+            assert set(of(name, variant)) == set(of(name))
+
+
+# --- the papers' numbers ---------------------------------------------------------
+
+#: DARTS on CIFAR: what every search here shares.
+COMMON = {
+    "seed": 0,
+    "data.train_fraction": 0.5,
+    "data.max_examples": None,
+    "data.pad": 4,
+    "data.flip": True,
+    "data.cutout": 0,
+    "supernet.channels": 16,
+    "search.epochs": 50,
+    "search.learning_rate": 0.025,
+    "search.learning_rate_end": 0.001,
+    "search.momentum": 0.9,
+    "search.weight_decay": 3e-4,
+    "search.clip_norm": 5.0,
+    "search.arch_learning_rate": 3e-4,
+    "search.arch_b1": 0.5,
+    "search.arch_b2": 0.999,
+}
+DARTS = {
+    "method.alpha_scale": 1e-3,
+    "search.batch_size": 64,
+    "search.arch_weight_decay": 1e-3,
+}
+METHODS = {
+    "darts": DARTS,
+    "darts2nd": DARTS,
+    "stc_nas": {
+        "method.noise_range": (0.3, 0.0),
+        "method.js_strength": (0.0, 2.0),
+        "method.alpha_start": 0.3,
+        "method.activation": "relu",
+        "search.batch_size": 256,
+        "search.arch_weight_decay": 0.0,
+    },
+}
+CELLS = {"darts": 8, "nasbench201": 5}
+#: What images of 8x8 pixels and a few hundred examples have of their own.
+DIGITS = {
+    "data.pad",
+    "data.flip",
+    "supernet.channels",
+    "supernet.num_cells",
+    "search.epochs",
+    "search.batch_size",
+    "search.arch_learning_rate",
+}
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if parts(n)[0] in METHODS])
+def test_the_full_variants_have_the_papers_numbers(name: str):
+    method, space, data = parts(name)
+    expected = COMMON | METHODS[method] | {"supernet.num_cells": CELLS[space]}
+    if data == "digits":
+        expected = {k: v for k, v in expected.items() if k not in DIGITS}
+    found = of(name)
+    assert {field: found[field] for field in expected} == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_argument_of_a_method_is_a_field(name: str):
+    block = load(name).method.to_dict()
+    make = methods.METHODS[block.pop("name")]
+    assert set(block) == set(inspect.signature(make).parameters)
+
+
+@pytest.mark.parametrize("name", ["darts_darts_cifar10", "stc_nas_darts_cifar10"])
+def test_a_methods_own_defaults_are_the_configurations(name: str):
+    config = load(name).to_dict()
+    make = methods.METHODS[config["method"]["name"]]
+    assert described(make()) == described(build.method(config))
+
+
+# --- every field has a use -------------------------------------------------------
+
+
+def described(method: methods.Method) -> Any:
+    """What a method does, as values."""
+    space = method.adapt(build.spaces.SPACES["nasbench201"]())
+    probe = jnp.linspace(-1.0, 2.0, 5)
+    return (
+        method.name,
+        method.order,
+        jax.tree.map(lambda a: a.tolist(), dict(method.init(jax.random.key(0), space))),
+        method.strengths(probe).tolist(),
+        {
+            name: [float(schedule(jnp.float32(at))) for at in (0, 0.25, 1)]
+            for name, schedule in method.schedules.items()
+        },
+    )
+
+
+def updates(config: dict[str, Any], data: Any) -> list[float]:
+    """What both optimizers make of one gradient in steps of two epochs."""
+    steps = 2 * epoch.steps_per_epoch(data, config["search"]["batch_size"])
+    found = []
+    params = {"w": jnp.full(4, 3.0)}
+    with jax.numpy_dtype_promotion("standard"):  # Adam of optax promotes an integer
+        for optimizer in build.both_optimizers(config, data):
+            state = optimizer.init(params)
+            for step in range(steps):
+                gradient = {"w": jnp.full(4, 1.0 + step)}
+                update, state = optimizer.update(gradient, state, params)
+                found.append(float(update["w"][0]))
+    return found
+
+
+def built(config: dict[str, Any]) -> Any:
+    """Everything a launch builds from a configuration, or its complaint."""
+    try:
+        build.check(config)
+        method = build.method(config)
+        data, num_classes = build.data(config)
+        net = build.net(
+            config, method, image_shape=data.images.shape[1:], num_classes=num_classes
+        )
+    except InputError as error:
+        return str(error)
+    return (
+        described(method),
+        [hashlib.sha256(np.asarray(leaf).tobytes()).hexdigest() for leaf in data],
+        data.images.shape,
+        num_classes,
+        net.space.name,
+        net.settings,
+        build.augmentation(config),
+        updates(config, data),
+    )
+
+
+#: Field: (what has to hold beside it, another value). {tmp} is a folder with data.
+USES: dict[str, tuple[dict[str, Any], Any]] = {
+    "seed": ({}, 1),
+    "data.name": ({"data.data_dir": "{tmp}/a"}, "cifar10"),
+    "data.data_dir": ({"data.name": "cifar10", "data.data_dir": "{tmp}/a"}, "{tmp}/b"),
+    "data.path": ({"data.name": "npz", "data.path": "{tmp}/a.npz"}, "{tmp}/b.npz"),
+    "data.image_size": (
+        {"data.name": "folder", "data.path": "{tmp}/images", "data.image_size": 8},
+        16,
+    ),
+    "data.max_examples": ({}, 80),
+    "data.train_fraction": ({}, 0.25),
+    "data.pad": ({}, 2),
+    "data.flip": ({}, True),
+    "data.cutout": ({}, 2),
+    "supernet.space": ({}, "darts"),
+    "supernet.channels": ({}, 6),
+    "supernet.num_cells": ({}, 2),
+    "supernet.dtype": ({}, "bfloat16"),
+    "supernet.depthwise": ({}, "grouped"),
+    "method.name": ({}, "stc_nas"),
+    "method.noise_range": ({}, (0.3, 0.1)),
+    "method.js_strength": ({}, (1.0, 2.0)),
+    "method.alpha_start": ({}, 0.5),
+    "method.activation": ({}, "sigmoid"),
+    "method.order": ({}, 1),
+    "method.alpha_scale": ({}, 1e-2),
+    "search.epochs": ({}, 3),
+    "search.batch_size": ({}, 8),
+    "search.learning_rate": ({}, 0.1),
+    "search.learning_rate_end": ({}, 0.01),
+    "search.momentum": ({}, 0.5),
+    "search.weight_decay": ({}, 0.1),
+    "search.clip_norm": ({}, 1.0),
+    "search.arch_learning_rate": ({}, 0.1),
+    "search.arch_b1": ({}, 0.9),
+    "search.arch_b2": ({}, 0.9),
+    "search.arch_weight_decay": ({}, 0.5),
+}
+#: Fields of the loop alone; the tests of the loop and of the launches have them.
+OF_THE_LOOP = {"search.evaluate_every", "search.steps_per_dispatch"}
+#: Their use shows in what is complained of: no data there, another method's fields.
+COMPLAINTS = {"data.name", "data.data_dir", "method.name"}
+#: The quickest of each method.
+SMALL = [name for name in NAMES if name.endswith("_nasbench201_digits")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        images = rng.integers(0, 256, (20, 8, 8)).astype(np.uint8)
+        np.savez(folder / f"{name}.npz", images=images, labels=np.arange(20) % 2)
+    for label in ("cat", "dog"):
+        (folder / "images" / label).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, 256, (12, 12, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"images/{label}/{number}.png")
+    return folder
+
+
+def with_fields(
+    config: dict[str, Any], fields: dict[str, Any], folder: pathlib.Path
+) -> dict[str, Any]:
+    for field, value in fields.items():
+        node = config
+        *blocks, last = field.split(".")
+        for block in blocks:
+            node = node[block]
+        node[last] = value.format(tmp=folder) if isinstance(value, str) else value
+    return config
+
+
+def test_every_field_is_looked_at():
+    fields = {field for name in NAMES for field in of(name)}
+    assert fields == set(USES) | OF_THE_LOOP
+
+
+@pytest.mark.parametrize("field", USES)
+def test_a_field_changes_what_is_built(folder, field: str):
+    base, value = USES[field]
+    name = next(name for name in SMALL if field in of(name))
+
+    def make(**fields: Any) -> Any:
+        return built(with_fields(load(name, "smoke").to_dict(), fields, folder))
+
+    before, after = make(**base), make(**base | {field: value})
+    assert before == make(**base)
+    assert before != after
+    if field not in COMPLAINTS:
+        assert not isinstance(before, str), before
+        assert not isinstance(after, str), after
