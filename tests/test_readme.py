@@ -1,0 +1,32 @@
+"""The README's Python blocks, run as they stand."""
+
+import re
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_python_blocks_run_one_after_another(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert len(blocks) >= 3
+    names = {}
+    for block in blocks:
+        with jax.numpy_dtype_promotion("standard"):  # optax's Adam needs it
+            exec(compile(block, "README.md", "exec"), names)
+    # The second block's search ends at an architecture and leaves its files.
+    assert "|+|" in capsys.readouterr().out
+    assert (tmp_path / "runs/decisive_darts/genotype.json").exists()
+    assert float(names["value"]) == pytest.approx(0.64)
+
+
+def test_every_file_the_readme_names_exists():
+    text = (ROOT / "README.md").read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / target).exists(), target
+    for name in re.findall(r"configs/(\w+)\.py", text):
+        if name != "NAME":
+            assert (ROOT / f"experiments/configs/{name}.py").exists(), name
