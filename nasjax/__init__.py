@@ -4,7 +4,7 @@ Pure functions for research code; `experiments/` has the launches. The rooms, in
 order data flows: `spaces` (what may be searched) · `supernet` (the weight-sharing
 network) · `relaxations` and `losses` · `methods` (one short file each) · `bilevel`
 (the step all methods share) · `search` (the host loop) · `genotype` (what it ends
-with) · `report`.
+with) · `tabular` (what NAS-Bench-201 says of it) · `report`.
 """
 
 from nasjax import bilevel as bilevel
@@ -17,6 +17,7 @@ from nasjax import relaxations as relaxations
 from nasjax import schedules as schedules
 from nasjax import spaces as spaces
 from nasjax import supernet as supernet
+from nasjax import tabular as tabular
 from nasjax.base import InputError as InputError
 from nasjax.genotype import Genotype as Genotype
 from nasjax.genotype import derive as derive

@@ -1,0 +1,436 @@
+"""NAS-Bench-201 look-ups against the published figures, and as users meet them."""
+
+import csv
+import itertools
+import json
+import os
+import pathlib
+import re
+import sys
+
+import pytest
+
+from nasjax import spaces, tabular
+from nasjax.base import InputError
+from nasjax.genotype import format_arch_str
+from nasjax.tabular import NASBench201
+
+SPACE = spaces.nasbench201()
+SKIPS = (
+    "|skip_connect~0|+|skip_connect~0|skip_connect~1|+"
+    "|skip_connect~0|skip_connect~1|skip_connect~2|"
+)
+#: The published figures: of the cell of skips, where DARTS ends, and of the best.
+DATASETS = ("cifar10", "cifar100", "imagenet16_120")
+OF_SKIPS = dict(zip(DATASETS, (54.30, 15.61, 16.32), strict=True))
+OF_BEST = dict(zip(DATASETS, (94.37, 73.51, 47.31), strict=True))
+
+EVERY = [
+    format_arch_str(tuple(zip(names, (0, 0, 1, 0, 1, 2), strict=True)))
+    for names in itertools.product(SPACE.primitives, repeat=6)
+]
+
+
+def published_path() -> pathlib.Path:
+    path = os.environ.get("NASJAX_NASBENCH201")
+    if not path:
+        pytest.skip("NASJAX_NASBENCH201 does not name the table of accuracies")
+    return pathlib.Path(path)
+
+
+@pytest.fixture(scope="module")
+def published() -> NASBench201:
+    return NASBench201.load(published_path())
+
+
+@pytest.fixture(scope="module")
+def published_rows() -> list[dict[str, str]]:
+    path = published_path()
+    path = path / "accuracies.csv" if path.is_dir() else path
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+#: A table made by hand: what is asked for here is known without the one published.
+HEADER = ["index", "arch", "cifar10_test_200", "cifar100_valid_12", "params"]
+
+
+def made() -> list[list[str]]:
+    """Accuracies 0, 0.005, … in the order of the rows; the last two are equal."""
+    accuracies = [min(0.005 * i, 0.005 * 15_623) for i in range(15_625)]
+    return [
+        [str(i), arch_str, repr(a), repr(100 - a), "x"]
+        for i, (arch_str, a) in enumerate(zip(EVERY, accuracies, strict=True))
+    ]
+
+
+def write(path: pathlib.Path, rows, header=HEADER) -> pathlib.Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+@pytest.fixture(scope="module")
+def made_path(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return write(tmp_path_factory.mktemp("made") / "made.csv", made())
+
+
+# --- the published table ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_the_published_figures(published, dataset):
+    assert round(published.query(SKIPS, dataset=dataset), 2) == OF_SKIPS[dataset]
+    best = published.best(dataset, "test", 200)
+    assert round(best.accuracy, 2) == OF_BEST[dataset]
+    found = published.lookup(best.arch_str, dataset=dataset)
+    assert (found.rank, found.regret) == (1, 0.0)
+    found = published.lookup(SKIPS, dataset=dataset)
+    assert found.regret == pytest.approx(OF_BEST[dataset] - OF_SKIPS[dataset], abs=0.01)
+
+
+def test_every_answer_is_the_row_of_its_string(published, published_rows):
+    """Read once more, by the standard library's reader alone."""
+    columns = [name for name in published_rows[0] if name not in ("index", "arch")]
+    assert len(columns) == 9
+    for column in columns:
+        dataset, split, epochs = column.rsplit("_", 2)
+        asked = {"dataset": dataset, "split": split, "epochs": int(epochs)}
+        truth = {row["arch"]: float(row[column]) for row in published_rows}
+        assert all(published.query(a, **asked) == v for a, v in truth.items())
+        ordered = sorted(truth.values(), reverse=True)
+        for arch_str in list(truth)[::997]:
+            found = published.lookup(arch_str, **asked)
+            assert found.accuracy == truth[arch_str]
+            assert found.rank == 1 + ordered.index(truth[arch_str])
+            assert found.regret == pytest.approx(ordered[0] - truth[arch_str])
+            assert found[1:4] == (dataset, split, int(epochs))
+            assert found.version == published.version
+
+
+def test_the_table_is_the_whole_space(published):
+    assert tabular.NUM_ARCHITECTURES == 15_625
+    ranks = [published.lookup(arch_str).rank for arch_str in EVERY[::50]]
+    assert 1 <= min(ranks) < max(ranks) <= 15_625
+
+
+def test_isomorphic_cells_keep_their_own_rows(published):
+    """Node 1 a copy of the input: reading either is the same computation."""
+    one = "|skip_connect~0|+|nor_conv_3x3~0|none~1|+|none~0|none~1|skip_connect~2|"
+    two = "|skip_connect~0|+|none~0|nor_conv_3x3~1|+|none~0|none~1|skip_connect~2|"
+    assert published.query(one) != published.query(two)
+    assert published.query(one) == pytest.approx(published.query(two), abs=1.0)
+
+
+def test_the_folder_of_the_table_is_as_good_as_the_file(published):
+    path = published_path()
+    folder = path if path.is_dir() else path.parent
+    assert NASBench201.load(folder).version == published.version
+
+
+def test_a_saved_table_gives_the_same_answers(published, tmp_path):
+    published.save(tmp_path / "copy.csv")
+    copy = NASBench201.load(str(tmp_path / "copy.csv"))
+    assert copy.columns == published.columns
+    for arch_str in (SKIPS, *EVERY[::1000]):
+        assert copy.lookups(arch_str) == published.lookups(arch_str)  # version too
+    assert [path.name for path in tmp_path.iterdir()] == ["copy.csv"]
+
+
+# --- a table made by hand --------------------------------------------------------
+
+
+def test_rank_and_regret_of_a_table_made_by_hand(made_path):
+    table = NASBench201.load(made_path)
+    assert table.in_memory
+    assert table.columns == (("cifar10", "test", 200), ("cifar100", "valid", 12))
+    first, last = table.lookup(EVERY[0]), table.lookup(EVERY[-1])
+    assert (first.rank, first.accuracy) == (15_625, 0.0)
+    assert first.regret == pytest.approx(78.115)
+    assert (last.rank, last.regret) == (1, 0.0)
+    assert table.lookup(EVERY[-2]).rank == 1  # equals share the better rank
+    assert table.lookup(EVERY[-3]).rank == 3
+    assert table.best() == (last.accuracy, EVERY[-2])
+    other = table.lookup(EVERY[0], dataset="cifar100", split="valid", epochs=12)
+    assert (other.rank, other.accuracy, other.regret) == (1, 100.0, 0.0)
+    assert re.fullmatch(r"made\.csv sha256:[0-9a-f]{8}", first.version)
+
+
+def test_the_benchmarks_spelling_of_a_data_set(published):
+    mine = published.query(SKIPS, dataset="imagenet16_120")
+    assert published.query(SKIPS, dataset="ImageNet16-120") == mine
+
+
+BAD_QUESTIONS = [
+    ({"dataset": "mnist"}, "dataset is 'mnist'; .* has cifar10, cifar100$"),
+    ({"dataset": None}, "dataset is 'none'; .* has cifar10, cifar100$"),
+    ({"split": "train"}, "split is 'train'; .* has test for cifar10$"),
+    ({"epochs": 90}, "epochs is 90; .* has 200 for cifar10 test$"),
+    ({"epochs": "200"}, "epochs is '200'; .* has 200 for cifar10 test$"),
+    (
+        {"dataset": "cifar100", "split": "valid"},
+        "epochs is 200; .* has 12 for cifar100 valid$",
+    ),
+]
+
+
+@pytest.mark.parametrize(("asked", "message"), BAD_QUESTIONS)
+def test_what_a_table_does_not_have(made_path, asked, message):
+    table = NASBench201.load(made_path)
+    for ask in (table.query, table.lookup):
+        with pytest.raises(InputError, match=message):
+            ask(SKIPS, **asked)
+    with pytest.raises(InputError, match=message):
+        table.best(**asked)
+
+
+BAD_ARCHITECTURES = [
+    ("", "not a NAS-Bench-201 string of the form"),
+    ("darts", "not a NAS-Bench-201 string of the form"),
+    (SKIPS[:-1], "not a NAS-Bench-201 string of the form"),
+    (SKIPS.replace("~2", "~1"), "not a NAS-Bench-201 string of the form"),
+    ("|none~0|+|none~0|none~1|", "three nodes after its input"),
+    (SKIPS + "+" + "".join(f"|none~{i}" for i in range(4)) + "|", "three nodes"),
+    (
+        SKIPS.replace("skip_connect~2", "sep_conv_3x3~2"),
+        "operation 'sep_conv_3x3' of .* is not one of none, skip_connect, "
+        "nor_conv_1x1, nor_conv_3x3, avg_pool_3x3$",
+    ),
+    (None, "an architecture is a text"),
+]
+
+
+@pytest.mark.parametrize(("arch_str", "message"), BAD_ARCHITECTURES)
+def test_what_is_no_architecture(made_path, arch_str, message):
+    table = NASBench201.load(made_path)
+    for ask in (table.query, table.lookup, table.lookups):
+        with pytest.raises(InputError, match=message) as caught:
+            ask(arch_str)
+        assert "\n" not in str(caught.value)
+
+
+def changed(position: int, column: int, value: str) -> list[list[str]]:
+    rows = made()
+    rows[position][column] = value
+    return rows
+
+
+BAD_TABLES = {
+    "empty": (lambda: [], [], "has the columns none; it needs arch"),
+    "no arch": (made, ["index", "cell", *HEADER[2:]], "it needs arch"),
+    "no accuracies": (made, ["index", "arch", "a", "b", "c"], "cifar10_test_200"),
+    "one less": (lambda: made()[1:], HEADER, "15,624 rows for 15,624 architectures"),
+    "one twice": (
+        lambda: [*made(), made()[3]],
+        HEADER,
+        "15,626 rows for 15,625 architectures; it needs one for each of 15,625",
+    ),
+    "another space": (
+        lambda: changed(5, 1, "|none~0|"),
+        HEADER,
+        "row for '|none~0|', not in the space",
+    ),
+    "short row": (lambda: [["1", "x"], *made()], HEADER, "row 1 of .* has 2 fields"),
+    "words": (lambda: changed(7, 2, "good"), HEADER, "no table of accuracies: .*good"),
+    "nan": (lambda: changed(7, 2, "nan"), HEADER, "not from 0 to 100"),
+    "above": (lambda: changed(7, 3, "100.5"), HEADER, "not from 0 to 100"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_a_table_that_is_none(tmp_path, case):
+    rows, header, message = BAD_TABLES[case]
+    path = write(tmp_path / "table.csv", rows(), header)
+    message = message.replace("|", r"\|")
+    with pytest.raises(InputError, match=message) as caught:
+        NASBench201.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_files_that_are_no_table(tmp_path):
+    (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "archive.tar").write_text("")
+    (tmp_path / "NATS-sss-v1_0-50262.pickle.pbz2").write_text("")
+    for name, message in (
+        ("nothing", "nothing does not exist"),
+        ("bytes.csv", "bytes.csv is no table in CSV"),
+        ("folder.csv", "folder.csv cannot be read: Is a directory"),
+        ("archive.tar", r"archive.tar is neither a \.csv file nor an archive"),
+        ("", r"is neither a \.csv file nor an archive of NATS-Bench"),
+        ("NATS-sss-v1_0-50262.pickle.pbz2", "size space"),
+    ):
+        with pytest.raises(InputError, match=message):
+            NASBench201.load(tmp_path / name)
+
+
+def test_saving_refuses_what_it_cannot_write(made_path, tmp_path):
+    table = NASBench201.load(made_path)
+    with pytest.raises(InputError, match=r"must end in \.csv"):
+        table.save(tmp_path / "table.txt")
+    with pytest.raises(InputError, match=r"cannot be written: .*/no is no folder"):
+        table.save(tmp_path / "no" / "table.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- look-ups as text ------------------------------------------------------------
+
+
+def test_look_ups_go_through_json(made_path):
+    lookups = NASBench201.load(made_path).lookups(SKIPS)
+    assert tabular.from_json(tabular.to_json(SKIPS, lookups)) == (SKIPS, lookups)
+
+
+def damaged(**fields) -> str:
+    row = {"accuracy": 9, "dataset": "d", "split": "test", "epochs": 1}
+    row |= {"version": "v", "rank": 1, "regret": 0}
+    return json.dumps({"arch_str": SKIPS, "lookups": [row | fields]})
+
+
+def test_damaged_look_ups_are_refused():
+    assert tabular.from_json(damaged())[1][0].accuracy == 9
+    for text in (
+        "",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        '{"arch_str": 3, "lookups": []}',
+        '{"arch_str": "x", "lookups": []}',
+        '{"arch_str": "x", "lookups": {"a": 1}}',
+        damaged(rank="1"),
+        damaged(rank=1.5),
+        damaged(accuracy=True),
+        damaged(accuracy=10**400),
+        damaged(dataset=None),
+        damaged(more=1),
+    ):
+        with pytest.raises(InputError):
+            tabular.from_json(text)
+
+
+def test_the_headline_is_the_test_accuracy_after_the_longest_training(published):
+    found = tabular.headline(published.lookups(SKIPS))
+    assert [row[1:4] for row in found] == [(name, "test", 200) for name in DATASETS]
+    assert tabular.headline([]) == ()
+
+
+# --- NATS-Bench's own archive ----------------------------------------------------
+
+
+def test_an_archive_asks_for_its_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nats_bench", None)  # as if not installed
+    folder = tmp_path / "NATS-tss-v1_0-3ffb9-simple"
+    folder.mkdir()
+    (folder / "meta.pickle.pbz2").write_bytes(b"")
+    for path in (folder, folder / "meta.pickle.pbz2"):
+        with pytest.raises(InputError, match=r"pip install nats_bench$"):
+            NASBench201.load(path)
+
+
+#: NATS-Bench's data set, set and epochs -> accuracies of two seeds in the archive.
+SEEDS = (777, 888)
+IN_ARCHIVE = {
+    ("cifar10-valid", "x-valid", 200): (80.0, 81.0),
+    ("cifar10-valid", "ori-test", 200): (1.0, 1.0),
+    ("cifar10", "ori-test", 200): (90.0, 91.0),
+    ("cifar100", "x-valid", 200): (60.0, 61.0),
+    ("cifar100", "x-test", 200): (62.0, 63.0),
+    ("cifar100", "ori-test", 200): (2.0, 2.0),
+    ("ImageNet16-120", "x-valid", 200): (40.0, 41.0),
+    ("ImageNet16-120", "x-test", 200): (42.0, 43.0),
+    ("ImageNet16-120", "ori-test", 200): (3.0, 3.0),
+    ("cifar10-valid", "x-valid", 12): (50.0, 51.0),
+    ("cifar10", "ori-test", 12): (52.0, 53.0),
+    ("cifar100", "x-valid", 12): (30.0, 31.0),
+    ("cifar100", "x-test", 12): (32.0, 33.0),
+    ("ImageNet16-120", "x-valid", 12): (20.0, 21.0),
+    ("ImageNet16-120", "x-test", 12): (22.0, 23.0),
+}
+
+
+def results(index: int, fraction: float) -> dict:
+    """An architecture as NATS-Bench stores it, by its own classes."""
+    from nats_bench import ArchResults, ResultsCount
+
+    stored = {}
+    for epochs in (12, 200):
+        arch = ArchResults(index, EVERY[index])
+        for dataset in ("cifar10-valid", "cifar10", "cifar100", "ImageNet16-120"):
+            for place, seed in enumerate(SEEDS):
+                trial = ResultsCount(
+                    dataset, None, {}, {}, 1.0, 1.0, {}, seed, epochs, None
+                )
+                for (of, name, length), values in IN_ARCHIVE.items():
+                    if (of, length) == (dataset, epochs):
+                        last = {epochs - 1: values[place] * fraction}
+                        trial.update_OLD_eval(name, last, last)
+                arch.update(dataset, seed, trial)
+        stored[str(epochs)] = arch.state_dict()
+    return stored
+
+
+def of_archive(table: NASBench201, arch_str: str) -> dict[tuple, float]:
+    return {c: table.query(arch_str, **c._asdict()) for c in table.columns}
+
+
+#: Mean of the seeds in `IN_ARCHIVE`, by the names of this project.
+EXPECTED = {
+    ("cifar10", "valid", 200): 80.5,
+    ("cifar10", "test", 200): 90.5,
+    ("cifar100", "valid", 200): 60.5,
+    ("cifar100", "test", 200): 62.5,
+    ("imagenet16_120", "valid", 200): 40.5,
+    ("imagenet16_120", "test", 200): 42.5,
+    ("cifar10", "valid", 12): 50.5,
+    ("cifar10", "test", 12): 52.5,
+    ("cifar100", "valid", 12): 30.5,
+    ("cifar100", "test", 12): 32.5,
+    ("imagenet16_120", "valid", 12): 20.5,
+    ("imagenet16_120", "test", 12): 22.5,
+}
+
+
+def test_the_folder_of_an_archive_is_read_as_it_is_asked(tmp_path):
+    nats_bench = pytest.importorskip("nats_bench")
+    folder = tmp_path / "NATS-tss-v1_0-3ffb9-simple"
+    folder.mkdir()
+    meta = {"meta_archs": EVERY, "total_archs": len(EVERY)}
+    nats_bench.pickle_save(meta, folder / "meta.pickle")
+    nats_bench.pickle_save(results(0, 1.0), folder / "000000.pickle")
+    nats_bench.pickle_save(results(9, 0.5), folder / "000009.pickle")
+    table = NASBench201.load(folder)
+    assert table.version == "NATS-tss-v1_0-3ffb9-simple"
+    assert not table.in_memory
+    assert of_archive(table, EVERY[0]) == EXPECTED
+    assert of_archive(table, EVERY[9]) == {c: v / 2 for c, v in EXPECTED.items()}
+    with pytest.raises(InputError, match="simple cannot be read by nats_bench: "):
+        table.query(EVERY[1])
+
+
+def test_the_file_of_an_archive_becomes_a_table(tmp_path):
+    nats_bench = pytest.importorskip("nats_bench")
+    whole, half = results(0, 1.0), results(0, 0.5)
+    content = {
+        "meta_archs": EVERY,
+        "arch2infos": {i: whole if i == 77 else half for i in range(len(EVERY))},
+        "evaluated_indexes": list(range(len(EVERY))),
+    }
+    nats_bench.pickle_save(content, tmp_path / "NATS-tss-v1_0-3ffb9.pickle")
+    table = NASBench201.load(tmp_path / "NATS-tss-v1_0-3ffb9.pickle.pbz2")
+    assert table.best() == (90.5, EVERY[77])
+    found = table.lookup(EVERY[3])
+    assert found == (
+        *(45.25, "cifar10", "test", 200, "NATS-tss-v1_0-3ffb9"),
+        *(2, 45.25),
+    )
+    table.save(tmp_path / "kept.csv")
+    kept = NASBench201.load(tmp_path / "kept.csv")
+    assert kept.lookups(EVERY[3]) == table.lookups(EVERY[3])
+
+
+def test_an_archive_that_is_cut_off(tmp_path):
+    pytest.importorskip("nats_bench")
+    path = tmp_path / "NATS-tss-v1_0-3ffb9.pickle.pbz2"
+    path.write_bytes(b"BZh9")
+    with pytest.raises(InputError, match="cannot be read by nats_bench: EOFError"):
+        NASBench201.load(path)
