@@ -11,11 +11,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from nasjax import spaces
+from nasjax import spaces, tabular
 from nasjax.base import InputError
 from nasjax.genotype import Genotype, derive
 from nasjax.report import write_report
 from nasjax.report.workdir import read_run
+from nasjax.tabular import Lookup
 
 EPOCHS = 4
 CONFIG = {
@@ -201,6 +202,59 @@ def test_other_spaces(tmp_path, space):
     frames = [e for e in maps[0].iter() if e.get("class") == "marked"]
     assert len(frames) == len(next(iter(genotype.cells.values())))
     assert "op 0" not in page.text
+
+
+ARCH_STR = "|none~0|+|none~0|none~1|+|none~0|none~1|nor_conv_3x3~2|"
+
+
+def _look_up(folder, arch_str, **fields):
+    """What a search writes that was given the table of NAS-Bench-201."""
+    row = Lookup(90.25, "cifar10", "test", 200, "NATS-tss-v1_0", 1234, 4.125)
+    lookups = [row._replace(**fields), row._replace(accuracy=1.5, epochs=12, rank=9)]
+    (folder / "lookup.json").write_text(tabular.to_json(arch_str, lookups))
+
+
+def test_what_nas_bench_201_says(tmp_path):
+    space = spaces.nasbench201()
+    genotype = _write(tmp_path, space=space, config={"space": space.name})
+    assert "NAS-Bench-201" not in _page(tmp_path).text
+    _look_up(tmp_path, genotype.arch_str)
+    page = _page(tmp_path)
+    for expected in (
+        "NAS-Bench-201 has 90.25 % test accuracy on cifar10 for what was found, 4.12 "
+        "below the best: rank 1,234 of 15,625.",
+        "accuracy best regret rank of 15,625",
+        "cifar10 test 200 90.25 % 94.38 % 4.12 1,234",
+        "cifar10 test 12 1.50 % 5.62 % 4.12 9",
+        "Table: NATS-tss-v1_0.",
+    ):
+        assert expected in page.text
+    assert ("a", "href", "#lookup") in page.values
+
+
+def test_nothing_that_a_look_up_says_becomes_markup(tmp_path):
+    bad = "</p></style><script>alert(1)</script>&\"'"
+    genotype = _write(
+        tmp_path, space=spaces.nasbench201(), config={"space": "nasbench201"}
+    )
+    _look_up(tmp_path, genotype.arch_str, dataset=bad, version=bad)
+    page = _page(tmp_path)
+    assert "script" not in page.tags
+    assert page.text.count("<script>alert(1)</script>") == 3
+
+
+def test_look_ups_that_are_damaged_or_of_another_cell_are_left_out(tmp_path):
+    _write(tmp_path, space=spaces.nasbench201(), config={"space": "nasbench201"})
+    for write, told in (
+        (lambda: _look_up(tmp_path, ARCH_STR), "it is not of genotype.json"),
+        (lambda: (tmp_path / "lookup.json").write_text("{"), "no look-ups"),
+        (lambda: _look_up(tmp_path, ARCH_STR, rank="1"), "rank is '1'"),
+    ):
+        write()
+        text = _page(tmp_path).text
+        assert "lookup.json is left out: " in text
+        assert told in text
+        assert "below the best" not in text
 
 
 def test_names_of_operations_stated_by_the_run_come_first(tmp_path):

@@ -15,6 +15,7 @@ from nasjax.report.history import (
 )
 from nasjax.report.units import number, quantity
 from nasjax.report.workdir import Run
+from nasjax.tabular import NUM_ARCHITECTURES, headline
 
 
 def status(run: Run) -> str:
@@ -33,7 +34,16 @@ def status(run: Run) -> str:
 
 def findings(run: Run) -> list[str]:
     """The sentences, most important first."""
-    return _accuracy(run) + _skips(run) + _alphas(run) + _settled(run)
+    return _looked_up(run) + _accuracy(run) + _skips(run) + _alphas(run) + _settled(run)
+
+
+def _looked_up(run: Run) -> list[str]:
+    return [
+        f"NAS-Bench-201 has {row.accuracy:.2f} % {row.split} accuracy on {row.dataset} "
+        f"for what was found, {row.regret:.2f} below the best: rank {row.rank:,} of "
+        f"{NUM_ARCHITECTURES:,}."
+        for row in headline(run.lookups)
+    ]
 
 
 def _accuracy(run: Run) -> list[str]:

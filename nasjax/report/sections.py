@@ -18,6 +18,7 @@ from nasjax.report.svg import Series, heat_map, line_chart
 from nasjax.report.theme import operation_colours
 from nasjax.report.units import number, quantity
 from nasjax.report.workdir import Run
+from nasjax.tabular import NUM_ARCHITECTURES
 
 #: Phases told in tables, not drawn as curves.
 _FIGURES = ("budget", "result")
@@ -31,6 +32,7 @@ def sections(run: Run) -> list[Section]:
     return [
         Section("found", "What this run found", _found(run)),
         Section("cells", "Cells", _cells(run)),
+        Section("lookup", "NAS-Bench-201", _lookup(run)),
         Section("result", "Result", _result(run)),
         Section("alpha", "Alpha", _final_alpha(run)),
         Section("alpha-history", "Alpha over time", _alpha_history(run)),
@@ -49,6 +51,33 @@ def _found(run: Run) -> str:
     if not items:
         return page.paragraph("Nothing has been measured yet.") + problems
     return f'<ul class="findings">{items}</ul>{problems}'
+
+
+def _lookup(run: Run) -> str:
+    """What the table says of the cell that was found."""
+    if not run.lookups:
+        return ""
+    rows = [
+        (
+            row.dataset,
+            row.split,
+            str(row.epochs),
+            f"{row.accuracy:.2f} %",
+            f"{row.accuracy + row.regret:.2f} %",
+            f"{row.regret:.2f}",
+            f"{row.rank:,}",
+        )
+        for row in run.lookups
+    ]
+    rank = f"rank of {NUM_ARCHITECTURES:,}"
+    head = ("data set", "split", "epochs", "accuracy", "best", "regret", rank)
+    version = ", ".join(dict.fromkeys(row.version for row in run.lookups))
+    note = (
+        "Accuracy of this architecture when the benchmark trained it alone, the mean "
+        "of its seeds; regret is what is missing to the best of the table, in per "
+        f"cent points. Table: {version}."
+    )
+    return page.table(rows, head=head, figures=5) + page.paragraph(note, style="note")
 
 
 def _result(run: Run) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
+from nasjax.tabular import Lookup, from_json
 
 Curves = dict[str, tuple[list[float], list[float]]]
 
@@ -37,6 +38,7 @@ class Run(NamedTuple):
       alphas: ``{cell type: [T + 1, E, O]}``.
       genotype: what was found, once the search is through.
       environment: versions, device, start.
+      lookups: of what was found in NAS-Bench-201, where the run looked it up.
       problems: what could not be read, a sentence each.
     """
 
@@ -46,6 +48,7 @@ class Run(NamedTuple):
     alphas: Mapping[str, np.ndarray]
     genotype: Genotype | None
     environment: Mapping[str, Any]
+    lookups: tuple[Lookup, ...]
     problems: tuple[str, ...]
 
     def curves(self, phase: str) -> Curves:
@@ -89,13 +92,15 @@ def read_run(workdir: str | Path) -> Run:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; a workdir holds {_HOLDS}")
     problems: list[str] = []
+    genotype = _read_genotype(folder / "genotype.json", problems)
     run = Run(
         name=folder.resolve().name,
         config=_read_object(folder / "config.json", problems),
         rows=_read_rows(folder / "metrics.jsonl", problems),
         alphas=_read_alphas(folder / "alphas.npz", problems),
-        genotype=_read_genotype(folder / "genotype.json", problems),
+        genotype=genotype,
         environment=_read_object(folder / "environment.json", problems),
+        lookups=_read_lookups(folder / "lookup.json", genotype, problems),
         problems=tuple(problems),
     )
     if not (run.config or run.rows or run.alphas or run.genotype or run.environment):
@@ -138,6 +143,24 @@ def _read_genotype(path: Path, problems: list[str]) -> Genotype | None:
     except (InputError, RecursionError) as error:
         problems.append(f"{path.name} is left out: {error}.")
         return None
+
+
+def _read_lookups(
+    path: Path, genotype: Genotype | None, problems: list[str]
+) -> tuple[Lookup, ...]:
+    """Look-ups of the run's genotype; those of another are none of it."""
+    text = _read_text(path, problems)
+    if text is None:
+        return ()
+    try:
+        arch_str, lookups = from_json(text)
+    except InputError as error:
+        problems.append(f"{path.name} is left out: {error}.")
+        return ()
+    if genotype is None or genotype.arch_str != arch_str:
+        problems.append(f"{path.name} is left out: it is not of genotype.json.")
+        return ()
+    return lookups
 
 
 def _read_rows(path: Path, problems: list[str]) -> tuple[Row, ...]:
