@@ -7,6 +7,10 @@ Without flags: STC-NAS on scikit-learn's handwritten digits, offline. The same
 command again goes on where it was stopped; a finished run says so and changes
 nothing. Exit codes: 0 done, 1 the loss is no number any more, 2 bad input, 143 or 130
 stopped by SIGTERM or SIGINT after a checkpoint.
+
+In the space of NAS-Bench-201, ``--nasbench201=accuracies.csv`` (or the variable
+``NASJAX_NASBENCH201``) looks up what is found: printed, in ``lookup.json`` and in the
+report.
 """
 
 import os
@@ -21,11 +25,12 @@ from ml_collections import config_flags
 
 from experiments import app, build
 from experiments.signals import StopRequest
-from nasjax import search
+from nasjax import search, tabular
+from nasjax.base import InputError
 from nasjax.genotype import Genotype
 from nasjax.progress import ConsoleProgress
 from nasjax.report import write_report
-from nasjax.workdir import Workdir
+from nasjax.workdir import Workdir, write_atomically
 
 _DEFAULT = "experiments/configs/stc_nas_darts_digits.py"
 
@@ -38,6 +43,15 @@ _CACHE = flags.DEFINE_string(
     str(Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "nasjax" / "xla"),
     "Folder of compiled programs, kept between runs; empty for none.",
 )
+# Other launchers have this flag too; tests import several of them together.
+_TABLE = flags.DEFINE_string(
+    "nasbench201",
+    None,
+    "Table of NAS-Bench-201 as CSV, to look up what is found; $NASJAX_NASBENCH201 by "
+    "default, empty for none.",
+    allow_override=True,
+)
+_TABLE_VARIABLE = "NASJAX_NASBENCH201"
 
 
 def default_workdir(config_file: str, seed: int) -> Path:
@@ -66,6 +80,7 @@ def main(argv: Sequence[str]) -> int:
     if _CACHE.value:
         build.use_compilation_cache(os.path.expanduser(_CACHE.value))
     net, method, data = build.all_parts(config)
+    table = _table(net.space.name)
     task, budget = search.prepare(
         net,
         method,
@@ -83,10 +98,50 @@ def main(argv: Sequence[str]) -> int:
         ready = time.perf_counter() - started
         values = budget._asdict() | {"ready_seconds": ready}
         workdir.log("budget", step=0, epoch=0, values=values)
-    return _search(task, workdir, config)
+    return _search(task, workdir, config, table)
 
 
-def _search(task: search.Search, workdir: Workdir, config: dict[str, Any]) -> int:
+def _table(space: str) -> tabular.NASBench201 | None:
+    """The table to look up in, if one is named.
+
+    The flag must be right. The variable is set once for many commands: a search of
+    another space passes over it, and where it is wrong the search goes on without.
+
+    Raises:
+      InputError: a flag that is of no use.
+    """
+    flag, variable = _TABLE.value, os.environ.get(_TABLE_VARIABLE)
+    if flag:
+        if space != "nasbench201":
+            raise InputError(f"flag --nasbench201 is for its space, not for {space}")
+        try:
+            return _read_table(flag)
+        except InputError as error:
+            raise InputError(f"flag --nasbench201: {error}") from None
+    if flag is None and variable and space == "nasbench201":
+        try:
+            return _read_table(variable)
+        except InputError as error:
+            print(f"warning: no look-up: {_TABLE_VARIABLE}: {error}", file=sys.stderr)
+    return None
+
+
+def _read_table(path: str) -> tabular.NASBench201:
+    table = tabular.NASBench201.load(path)
+    if not table.in_memory:
+        raise InputError(
+            f"{path} is an archive, which takes minutes to rank in; keep it as CSV: "
+            f"python -m experiments.lookup --nasbench201={path} --save=FILE.csv"
+        )
+    return table
+
+
+def _search(
+    task: search.Search,
+    workdir: Workdir,
+    config: dict[str, Any],
+    table: tabular.NASBench201 | None = None,
+) -> int:
     block = config["search"]
     try:
         with StopRequest() as stop:
@@ -109,23 +164,29 @@ def _search(task: search.Search, workdir: Workdir, config: dict[str, Any]) -> in
         return 1
     finally:
         workdir.close()
+    lookups = table.lookups(genotype.arch_str) if table and genotype else ()
+    if genotype and lookups:
+        text = tabular.to_json(genotype.arch_str, lookups) + "\n"
+        write_atomically(workdir.folder / "lookup.json", text)
     report = write_report(workdir.folder)
     if genotype is None:
         print(
             f"stopped after a checkpoint in {workdir.folder}; the same command goes on"
         )
         return stop.exit_code
-    _print_result(genotype, workdir, report)
+    _print_result(genotype, lookups)
+    print(f"genotype {workdir.genotype}\nreport   {report}")
     return 0
 
 
-def _print_result(genotype: Genotype, workdir: Workdir, report: Path) -> None:
+def _print_result(genotype: Genotype, lookups: Sequence[tabular.Lookup]) -> None:
     for name, cell in genotype.cells.items():
         edges = ", ".join(f"{operation}←{source}" for operation, source in cell)
         print(f"{name}: {edges}")
     if genotype.arch_str:
         print(genotype.arch_str)
-    print(f"genotype {workdir.genotype}\nreport   {report}")
+    if lookups:
+        print(tabular.format_lookups(tabular.headline(lookups)))
 
 
 if __name__ == "__main__":

@@ -6,14 +6,17 @@ import json
 import os
 import pathlib
 import re
+import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from nasjax import spaces, tabular
 from nasjax.base import InputError
-from nasjax.genotype import format_arch_str
+from nasjax.genotype import Genotype, format_arch_str
 from nasjax.tabular import NASBench201
+from tests.launching import ROOT, Ended, Launcher, environment
 
 SPACE = spaces.nasbench201()
 SKIPS = (
@@ -434,3 +437,177 @@ def test_an_archive_that_is_cut_off(tmp_path):
     path.write_bytes(b"BZh9")
     with pytest.raises(InputError, match="cannot be read by nats_bench: EOFError"):
         NASBench201.load(path)
+
+
+# --- launches --------------------------------------------------------------------
+
+QUICK = "--config=experiments/configs/stc_nas_nasbench201_digits.py:smoke"
+
+
+@pytest.fixture(scope="module")
+def launcher() -> Iterator[Launcher]:
+    launcher = Launcher()
+    yield launcher
+    launcher.close()
+
+
+def content(folder: pathlib.Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_search_looks_up_what_it_found(
+    tmp_path, launcher: Launcher, made_path, compilation_cache: str
+):
+    folder = tmp_path / "run"
+    flags = (
+        QUICK,
+        f"--workdir={folder}",
+        f"--compilation_cache={compilation_cache}",
+        f"--nasbench201={made_path}",
+    )
+    # The flag comes before the variable, of which nothing is said then.
+    done = launcher(*flags, environment={"NASJAX_NASBENCH201": "/no/where"})
+    assert (done.code, done.err) == (0, ""), done.err
+    table = NASBench201.load(made_path)
+    genotype = Genotype.from_json((folder / "genotype.json").read_text())
+    found = table.lookups(genotype.arch_str)
+    text = (folder / "lookup.json").read_text()
+    assert tabular.from_json(text) == (genotype.arch_str, found)
+    assert tabular.format_lookups(found[:1]) in done.out
+    report = (folder / "report.html").read_text()
+    for told in (
+        f"{found[0].accuracy:.2f} %",
+        f"{found[1].accuracy:.2f} %",
+        f"{found[0].rank:,}",
+        table.version,
+    ):
+        assert told in report
+
+    before = content(folder)
+    again = launcher(*flags)
+    assert again.out == f"{folder} holds the finished run; nothing to do\n"
+    assert content(folder) == before
+
+    asked = look_up(str(folder), f"--nasbench201={made_path}")
+    assert asked.out == f"{genotype.arch_str}\n{tabular.format_lookups(found)}\n"
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_the_variable_is_for_whoever_gives_no_flag(
+    tmp_path, launcher: Launcher, made_path, compilation_cache: str, good: bool
+):
+    folder = tmp_path / "run"
+    done = launcher(
+        QUICK,
+        f"--workdir={folder}",
+        f"--compilation_cache={compilation_cache}",
+        environment={"NASJAX_NASBENCH201": str(made_path) if good else "/no/where"},
+    )
+    assert done.code == 0, done.err
+    assert (folder / "genotype.json").exists()
+    assert (folder / "lookup.json").exists() == good
+    warning = "warning: no look-up: NASJAX_NASBENCH201: /no/where does not exist\n"
+    assert done.err == ("" if good else warning)
+
+
+def refused(ended: Ended, *named: str) -> None:
+    assert ended.code == 2, ended
+    assert ended.out == ""
+    assert re.fullmatch(r"error: [^\n]*\n", ended.err), ended.err
+    for part in named:
+        assert part in ended.err
+
+
+def test_a_flag_that_is_wrong_is_one_line_and_2(tmp_path, launcher: Launcher):
+    short = write(tmp_path / "short.csv", made()[:9])
+    folder = tmp_path / "run"
+    for table, named in (
+        ("/no/where", "/no/where does not exist"),
+        (str(short), "needs one for each of 15,625"),
+        (str(ROOT / "README.md"), "neither a .csv file nor an archive"),
+    ):
+        ended = launcher(QUICK, f"--workdir={folder}", f"--nasbench201={table}")
+        refused(ended, "flag --nasbench201", named)
+    ended = launcher(
+        QUICK.replace("nasbench201", "darts"),
+        f"--workdir={folder}",
+        f"--nasbench201={short}",
+    )
+    refused(ended, "flag --nasbench201 is for its space, not for darts")
+    assert not folder.exists()
+
+
+def test_a_search_does_not_wait_for_an_archive(tmp_path):
+    nats_bench = pytest.importorskip("nats_bench")
+    folder = tmp_path / "NATS-tss-v1_0-3ffb9-simple"
+    folder.mkdir()
+    nats_bench.pickle_save({"meta_archs": EVERY}, folder / "meta.pickle")
+    from experiments import search as launcher  # defines flags
+
+    with pytest.raises(InputError, match=r"keep it as CSV: .* --save=FILE\.csv"):
+        launcher._read_table(str(folder))
+
+
+# --- the launcher of look-ups ----------------------------------------------------
+
+
+def look_up(*arguments: str, **more: str) -> Ended:
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.lookup", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env=environment(**more),
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def test_the_look_up_of_a_string_and_of_a_genotype(tmp_path, made_path):
+    expected = NASBench201.load(made_path).lookups(SKIPS)
+    told = f"{SKIPS}\n{tabular.format_lookups(expected)}\n"
+    file = tmp_path / "genotype.json"
+    file.write_text(Genotype("nasbench201", arch_str=SKIPS).to_json())
+    for arguments in (
+        (SKIPS, f"--nasbench201={made_path}"),
+        ("--nasbench201", str(made_path), str(file)),
+    ):
+        assert look_up(*arguments) == (0, told, "")
+    assert look_up(str(tmp_path), NASJAX_NASBENCH201=str(made_path)) == (0, told, "")
+
+
+def test_the_look_up_keeps_the_table(tmp_path, made_path):
+    kept = tmp_path / "kept.csv"
+    ended = look_up(f"--nasbench201={made_path}", f"--save={kept}")
+    assert ended == (0, f"{kept}\n", "")
+    tables = [NASBench201.load(path) for path in (kept, made_path)]
+    assert tables[0].lookups(SKIPS) == tables[1].lookups(SKIPS)
+
+
+def test_look_ups_of_what_is_none(tmp_path, made_path):
+    table = f"--nasbench201={made_path}"
+    of_darts = Genotype(normal=(("none", 0),) * 2, reduce=(("none", 1),) * 2)
+    (tmp_path / "genotype.json").write_text(of_darts.to_json())
+    (tmp_path / "empty").mkdir()
+    from experiments.lookup import read_architecture  # defines flags
+
+    for text, message in (
+        ("|none~0|", "three nodes"),
+        ("nothing.json", r"nothing\.json is no file"),
+        ("x" * 5000, "xxx cannot be read: File name too long"),
+        (str(tmp_path / "empty"), r"empty/genotype\.json is no file"),
+        (str(tmp_path), "genotype of darts"),
+        (str(made_path), r"made\.csv cannot be read: .*JSON"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_architecture(text)
+
+    refused(look_up(table, "|none~0|"), "three nodes")
+    refused(look_up(table), "what to look up is missing")
+    refused(look_up(SKIPS, NASJAX_NASBENCH201=""), "--nasbench201=PATH is missing")
+    refused(look_up(SKIPS, "--nasbench201=x"), "flag --nasbench201: x does not exist")
+    refused(look_up(SKIPS, SKIPS, table), "only flags", SKIPS)
