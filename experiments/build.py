@@ -6,15 +6,17 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from nasjax import epoch, methods, optimizers, schedules, spaces, supernet
-from nasjax.base import InputError
+from nasjax.base import InputError, Schedule
 from nasjax.bilevel import Optimizers
-from nasjax.data import Augmentation, DeviceData, load, to_device
+from nasjax.data import Augmentation, DeviceData, load, split_half, to_device
 from nasjax.methods import Method
+from nasjax.parallel import Devices
 
 #: Fields that must lie in a range: (block, field): (lowest, below what).
 _RANGES = {
@@ -34,14 +36,23 @@ _RANGES = {
     ("data", "pad"): (0, math.inf),
     ("data", "cutout"): (0, math.inf),
 }
-#: Method fields that are (start, end) of a linear schedule.
-_SCHEDULES = ("noise_range", "js_strength")
 
 
-def all_parts(
-    config: Mapping[str, Any],
-) -> tuple[supernet.Supernet, Method, DeviceData]:
+class Parts(NamedTuple):
+    """What `search.prepare` takes."""
+
+    net: supernet.Supernet
+    method: Method
+    data: DeviceData
+    devices: Devices
+
+
+def all_parts(config: Mapping[str, Any], *, num_devices: int | None = None) -> Parts:
     """Supernet, method and data of a configuration.
+
+    Args:
+      config: the configuration.
+      num_devices: that share a batch; None takes as many as can.
 
     Raises:
       InputError: a value that is not allowed, here or by the library's own checks.
@@ -49,23 +60,33 @@ def all_parts(
     try:
         check(config)
         chosen = method(config)
+        devices = _devices(config["search"]["batch_size"], num_devices)
         on_device, num_classes = data(config)
-        height, width, channels = on_device.images.shape[1:]
-        largest = max(len(on_device.train_ids), len(on_device.valid_ids))
-        if config["search"]["batch_size"] > largest:
-            raise InputError(
-                f"search.batch_size is {config['search']['batch_size']}; it must be "
-                f"at most {largest}, the examples of the larger half"
-            )
         built = net(
             config,
             chosen,
-            image_shape=(height, width, channels),
+            image_shape=_image_shape(on_device),
             num_classes=num_classes,
+            axis_name=devices.axis_name,
         )
     except ValueError as error:
         raise InputError(str(error)) from None
-    return built, chosen, on_device
+    return Parts(built, chosen, on_device, devices)
+
+
+def _image_shape(data: DeviceData) -> tuple[int, int, int]:
+    height, width, channels = data.train.images.shape[2:]
+    return height, width, channels
+
+
+def _devices(batch_size: int, asked: int | None) -> Devices:
+    """The devices asked for, or the most that can share the batch out evenly."""
+    if asked is None:
+        there = range(1, jax.local_device_count() + 1)
+        asked = max(number for number in there if batch_size % number == 0)
+    devices = Devices(asked, batch_size)
+    devices.check()
+    return devices
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -102,27 +123,28 @@ def method(config: Mapping[str, Any]) -> Method:
     fields = dict(config["method"])
     name = fields.pop("name")
     make = _choose("method.name", name, methods.METHODS)
-    for field in _SCHEDULES:
-        if field in fields:
-            fields[field] = _schedule(f"method.{field}", fields[field])
     known = inspect.signature(make).parameters
-    for field in fields:
+    for field, value in fields.items():
         if field not in known:
             raise InputError(
                 f"method.name is {name!r}, which has no field {field!r} but "
                 f"{', '.join(known)}; take a --config of this method"
             )
+        if callable(known[field].default):
+            fields[field] = _schedule(f"method.{field}", value)
     with _block("method"):
         return make(**fields)
 
 
-def _schedule(field: str, value: Any) -> Any:
-    ok = isinstance(value, tuple | list) and len(value) == 2
-    if not ok or not all(
-        isinstance(v, int | float) and 0 <= v < math.inf for v in value
-    ):
-        raise InputError(f"{field} is {value}; it is (start, end), neither below 0")
-    return schedules.linear(*map(float, value))
+def _schedule(field: str, text: Any) -> Schedule:
+    try:
+        schedule = schedules.parse(str(text))
+    except ValueError as error:
+        raise InputError(f"{field} is {error}") from None
+    lowest = min(float(schedule(jnp.float32(at / 100))) for at in range(101))
+    if lowest < 0:
+        raise InputError(f"{field} is {text!r}, which goes down to {lowest:g}, below 0")
+    return schedule
 
 
 def _choose(field: str, name: str, choices: Mapping[str, Any]) -> Any:
@@ -143,8 +165,20 @@ def data(config: Mapping[str, Any]) -> tuple[DeviceData, int]:
             image_size=block["image_size"],
             max_examples=block["max_examples"],
         )
+        batch_size, fraction = config["search"]["batch_size"], block["train_fraction"]
+        largest = max(
+            map(len, split_half(0, len(dataset.labels), train_fraction=fraction))
+        )
+        if batch_size > largest:
+            raise InputError(
+                f"search.batch_size is {batch_size}; it must be at most {largest}, the "
+                "examples of the larger half"
+            )
         on_device = to_device(
-            dataset, seed=config["seed"], train_fraction=block["train_fraction"]
+            dataset,
+            batch_size=batch_size,
+            seed=config["seed"],
+            train_fraction=fraction,
         )
     return on_device, dataset.num_classes
 
@@ -161,6 +195,7 @@ def net(
     *,
     image_shape: tuple[int, int, int],
     num_classes: int,
+    axis_name: str | None = None,
 ) -> supernet.Supernet:
     """The supernet of ``config["supernet"]`` in the method's space."""
     fields = dict(config["supernet"])
@@ -174,6 +209,7 @@ def net(
             method.adapt(space),
             num_classes=num_classes,
             image_shape=image_shape,
+            axis_name=axis_name,
             **fields,
         )
 
@@ -184,7 +220,7 @@ def both_optimizers(config: Mapping[str, Any], data: DeviceData) -> Optimizers:
     rate = optimizers.cosine_by_epoch(
         block["learning_rate"],
         block["learning_rate_end"],
-        steps_per_epoch=epoch.steps_per_epoch(data, block["batch_size"]),
+        steps_per_epoch=epoch.steps_per_epoch(data),
         epochs=block["epochs"],
     )
     return Optimizers(

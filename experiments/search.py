@@ -43,6 +43,12 @@ _CACHE = flags.DEFINE_string(
     str(Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "nasjax" / "xla"),
     "Folder of compiled programs, kept between runs; empty for none.",
 )
+_DEVICES = flags.DEFINE_integer(
+    "num_devices",
+    None,
+    "Devices that share each batch; by default as many as can. A run may go on with "
+    "another number.",
+)
 # Other launchers have this flag too; tests import several of them together.
 _TABLE = flags.DEFINE_string(
     "nasbench201",
@@ -79,22 +85,24 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if _CACHE.value:
         build.use_compilation_cache(os.path.expanduser(_CACHE.value))
-    net, method, data = build.all_parts(config)
-    table = _table(net.space.name)
+    parts = build.all_parts(config, num_devices=_DEVICES.value)
+    table = _table(parts.net.space.name)
     task, budget = search.prepare(
-        net,
-        method,
-        data,
-        optimizers=build.both_optimizers(config, data),
+        parts.net,
+        parts.method,
+        parts.data,
+        optimizers=build.both_optimizers(config, parts.data),
         epochs=config["search"]["epochs"],
-        batch_size=config["search"]["batch_size"],
+        num_devices=parts.devices.number,
         seed=config["seed"],
         augmentation=build.augmentation(config),
     )
     is_new = workdir.open(config)
     print(budget)
     if is_new:
-        workdir.describe(config_file=config_file, primitives=list(net.space.primitives))
+        workdir.describe(
+            config_file=config_file, primitives=list(parts.net.space.primitives)
+        )
         ready = time.perf_counter() - started
         values = budget._asdict() | {"ready_seconds": ready}
         workdir.log("budget", step=0, epoch=0, values=values)

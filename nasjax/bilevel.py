@@ -6,7 +6,7 @@ order.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -109,7 +109,7 @@ def init_state(
       net: the supernet.
       method: the search method.
       optimizers: of weights and alpha.
-      num_examples: M, what the method's memory is for.
+      num_examples: M, rows of the method's memory.
     """
     weights_key, alpha_key, steps_key = jax.random.split(key, 3)
     weights = net.init(weights_key)
@@ -133,6 +133,20 @@ class _Moment(NamedTuple):
     epoch: Array
 
 
+class _Seen(NamedTuple):
+    """What a loss shows beside its value.
+
+    Attributes:
+      architecture: what was run, with a leading K.
+      probs: ``[B, Y]`` softmax outputs, mean over the K sub-graphs.
+      metrics: sums over examples.
+    """
+
+    architecture: Architecture
+    probs: Array
+    metrics: Metrics
+
+
 def _loss(
     weights: Tree,
     alpha: Alpha,
@@ -143,40 +157,61 @@ def _loss(
     method: Method,
     added: Callable[[Terms], Array],
     moment: _Moment,
-) -> tuple[Array, tuple[Terms, Metrics]]:
+) -> tuple[Array, _Seen]:
     """Cross-entropy of the relaxed supernet plus what the method adds.
 
-    Consumes the key.
+    Summed over the method's sub-graphs, which are run one after the other. Consumes
+    the key.
     """
+    axis = net.settings.context.axis_name
+    mean = partial(losses.weighted_mean, axis_name=axis)
     architecture = method.relax(key, alpha, moment.progress, net.space)
+    if method.subgraphs is None:
+        architecture = jax.tree.map(lambda leaf: leaf[None], architecture)
+        logits = net.apply(weights, _first(architecture), batch.images)[None]
+    else:
+        run = lambda one: net.apply(weights, one, batch.images)  # noqa: E731
+        logits = jax.lax.map(run, architecture)  # [K, B, Y]
 
     def forward(architecture: Architecture) -> Array:
-        return net.apply(weights, architecture, batch.images)
+        return net.apply(jax.lax.stop_gradient(weights), architecture, batch.images)
 
-    logits = forward(architecture)
-    terms = Terms(
-        space=net.space,
-        alpha=alpha,
-        architecture=architecture,
-        logits=logits,
-        batch=batch,
-        memory=moment.memory,
-        progress=moment.progress,
-        epoch=moment.epoch,
-        forward=forward,
-    )
-    plain = losses.cross_entropy(logits, batch.labels, batch.weights)
-    hits = losses.accuracy_hits(logits, batch.labels)
-    extra = added(terms)
-    count = batch.weights.sum()
+    def of_subgraph(architecture: Architecture, logits: Array) -> tuple[Array, Array]:
+        terms = Terms(
+            space=net.space,
+            alpha=alpha,
+            architecture=architecture,
+            logits=logits,
+            batch=batch,
+            **moment._asdict(),
+            forward=forward,
+            mean=partial(mean, weights=batch.weights),
+        )
+        errors = losses.cross_entropy_per_example(logits, batch.labels)
+        return terms.mean(errors), added(terms)
+
+    # What does not depend on the sub-graph is not repeated under vmap.
+    plain, extra = jax.vmap(of_subgraph)(architecture, logits)
+    hits = jax.vmap(losses.accuracy_hits, in_axes=(0, None))(logits, batch.labels)
+    count = _total(batch.weights, axis)
     metrics = {
-        "loss": plain * count,
-        "accuracy": jnp.vdot(hits, batch.weights),
-        "added_loss": extra * count,
+        "loss": plain.mean() * count,
+        "accuracy": _total(hits.mean(axis=0) * batch.weights, axis),
+        "added_loss": extra.mean() * count,
         "count": count,
     }
-    # Only arrays can leave the gradient; `make_step` puts the space back.
-    return plain + extra, (terms._replace(space=None, forward=None), metrics)
+    probs = jax.nn.softmax(logits).mean(axis=0)
+    return (plain + extra).sum(), _Seen(architecture, probs, metrics)
+
+
+def _first(tree: Tree) -> Tree:
+    return jax.tree.map(lambda leaf: leaf[0], tree)
+
+
+def _total(values: Array, axis_name: str | None) -> Array:
+    """Sum over the batch of all devices."""
+    own = values.sum()
+    return own if axis_name is None else jax.lax.psum(own, axis_name)
 
 
 def make_step(
@@ -189,6 +224,11 @@ def make_step(
 ) -> Callable[[SearchState, Batch, Batch], tuple[SearchState, Metrics]]:
     """The bilevel step of a search, to be jitted by the caller.
 
+    Where the supernet was built with an ``axis_name`` the step runs under a mapping
+    over devices of that name: every loss is the mean over the batch of all devices,
+    gradients are averaged, and all devices do the same update. The memory of the
+    method is each device's own.
+
     Args:
       net: the supernet of the space the method adapted.
       method: the search method.
@@ -198,10 +238,9 @@ def make_step(
 
     Returns:
       ``(state, train batch, valid batch) -> (state, metrics)``; the metrics are sums
-      over examples, with their counts, under ``weight_`` and ``arch_`` names.
+      over examples, with their counts, under ``weight_`` and ``arch_`` names. A loss
+      is the mean over sub-graphs. Where alpha was not trained its sums are 0.
     """
-    loss = partial(_loss, net=net, method=method)
-    arch_gradient = _second_order if method.order == 2 else _first_order
 
     def step(
         state: SearchState, train: Batch, valid: Batch
@@ -210,84 +249,137 @@ def make_step(
         moment = _Moment(state.memory, progress, state.step // steps_per_epoch)
         step_key = jax.random.fold_in(state.key, state.step)
         arch_key, inner_key, weight_key = jax.random.split(step_key, 3)
-        valid_loss = partial(
-            loss, batch=valid, key=arch_key, added=method.arch_loss, moment=moment
+        loss = partial(_loss, net=net, method=method, moment=moment)
+        train_loss = partial(loss, batch=train, added=method.weight_loss)
+        passes = _Passes(
+            valid_loss=partial(loss, batch=valid, key=arch_key, added=method.arch_loss),
+            inner_loss=partial(train_loss, key=inner_key),
+            train_loss=partial(train_loss, key=weight_key),
+            batch=train,
+            moment=moment,
+            net=net,
+            method=method,
+            optimizers=optimizers,
         )
-        train_loss = partial(loss, batch=train, added=method.weight_loss, moment=moment)
-
-        gradient, (terms, arch_metrics) = arch_gradient(
-            partial(train_loss, key=inner_key), valid_loss, state, optimizers
-        )
-        updates, arch_state = optimizers.alpha.update(
-            gradient, state.arch_optimizer, state.alpha
-        )
-        alpha = optax.apply_updates(state.alpha, updates)
-        alpha = method.project(alpha, terms.architecture)
-
-        gradient, (terms, weight_metrics) = jax.grad(train_loss, has_aux=True)(
-            state.weights, alpha, key=weight_key
-        )
-        updates, weight_state = optimizers.weights.update(
-            gradient, state.weight_optimizer, state.weights
-        )
-        state = state._replace(
-            step=state.step + 1,
-            weights=optax.apply_updates(state.weights, updates),
-            alpha=alpha,
-            weight_optimizer=weight_state,
-            arch_optimizer=arch_state,
-            memory=method.remember(terms._replace(space=net.space)),
-        )
-        metrics = {f"weight_{k}": v for k, v in weight_metrics.items()}
-        return state, metrics | {f"arch_{k}": v for k, v in arch_metrics.items()}
+        trains_alpha = moment.epoch >= method.arch_start
+        return passes.run(state, trains_alpha)
 
     return step
 
 
-_LossFn = Callable[..., tuple[Array, tuple[Terms, Metrics]]]
+_LossFn = Callable[..., tuple[Array, _Seen]]
+_METRICS = ("loss", "accuracy", "added_loss", "count")
+_Carry = tuple[SearchState, Metrics]
 
 
-def _first_order(
-    train_loss: _LossFn, valid_loss: _LossFn, state: SearchState, optimizers: Optimizers
-) -> tuple[Alpha, Any]:
-    """Gradient of L_val(w, alpha) in alpha (xi = 0 of DARTS Eq. 7)."""
-    del train_loss, optimizers
-    return jax.grad(valid_loss, argnums=1, has_aux=True)(state.weights, state.alpha)
+class _Passes(NamedTuple):
+    """The two passes of one step over the network."""
 
+    valid_loss: _LossFn
+    inner_loss: _LossFn
+    train_loss: _LossFn
+    batch: Batch
+    moment: _Moment
+    net: Supernet
+    method: Method
+    optimizers: Optimizers
 
-def _second_order(
-    train_loss: _LossFn, valid_loss: _LossFn, state: SearchState, optimizers: Optimizers
-) -> tuple[Alpha, Any]:
-    """Gradient of L_val(w'(alpha), alpha) in alpha, w' after the real optimizer."""
+    def run(self, state: SearchState, trains_alpha: Array) -> _Carry:
+        """Alpha's pass, where there is one, then that of the weights."""
+        names = [f"{group}_{name}" for group in ("arch", "weight") for name in _METRICS]
+        carry = state, dict.fromkeys(names, jnp.zeros(()))
+        if self.method.order == 0:
+            return self.update_weights(carry)
+        # Branches of one switch: the compiler then keeps memory for the larger pass
+        # only, and never starts the second while the first is running.
+        branches = self.update_alpha, self.update_weights, lambda carry: carry
 
-    def inner_step(weights: Tree, gradient: Tree) -> Tree:
-        updates, _ = optimizers.weights.update(
-            gradient, state.weight_optimizer, weights
+        def one(carry: _Carry, number: Array) -> tuple[_Carry, None]:
+            return jax.lax.switch(number, branches, carry), None
+
+        numbers = jnp.stack([jnp.where(trains_alpha, 0, 2), jnp.ones((), int)])
+        return jax.lax.scan(one, carry, numbers)[0]
+
+    def update_alpha(self, carry: _Carry) -> _Carry:
+        """One optimizer step of alpha on the validation batch."""
+        state, metrics = carry
+        gradient, seen = self._arch_gradient(state)
+        updates, arch_state = self.optimizers.alpha.update(
+            self._average(gradient), state.arch_optimizer, state.alpha
         )
-        return optax.apply_updates(weights, updates)
+        alpha = optax.apply_updates(state.alpha, updates)
+        for k in range(self.method.subgraphs or 1):
+            one = jax.tree.map(lambda leaf: leaf[k], seen.architecture)  # noqa: B023
+            alpha = self.method.project(alpha, one)
+        state = state._replace(alpha=alpha, arch_optimizer=arch_state)
+        return state, metrics | _named("arch", seen.metrics)
 
-    def scalar(loss: _LossFn) -> Callable[[Tree, Tree], Array]:
-        return lambda weights, alpha: loss(weights, alpha)[0]
+    def update_weights(self, carry: _Carry) -> _Carry:
+        """One optimizer step of the weights on the train batch; ends the step."""
+        state, metrics = carry
+        gradient, seen = jax.grad(self.train_loss, has_aux=True)(
+            state.weights, state.alpha
+        )
+        updates, weight_state = self.optimizers.weights.update(
+            self._average(gradient), state.weight_optimizer, state.weights
+        )
+        moment = self.moment
+        memory = self.method.remember(
+            state.memory, self.batch, seen.probs, moment.epoch
+        )
+        state = state._replace(
+            step=state.step + 1,
+            weights=optax.apply_updates(state.weights, updates),
+            weight_optimizer=weight_state,
+            memory=memory,
+        )
+        return state, metrics | _named("weight", seen.metrics)
 
-    _, gradient = unrolled_arch_gradient(
-        scalar(train_loss),
-        scalar(valid_loss),
-        state.weights,
-        state.alpha,
-        inner_step=inner_step,
-    )
-    # What was run and how well, at the weights as they are: no gradient, and of the
-    # forward pass the compiler keeps only what the metrics need.
-    _, aux = valid_loss(state.weights, state.alpha)
-    return gradient, aux
+    def _average(self, gradient: Tree) -> Tree:
+        axis = self.net.settings.context.axis_name
+        return gradient if axis is None else jax.lax.pmean(gradient, axis)
+
+    def _arch_gradient(self, state: SearchState) -> tuple[Alpha, _Seen]:
+        """Gradient of the validation loss in alpha, of the method's order."""
+        if self.method.order == 1:  # at the weights as they are, xi = 0 of DARTS Eq. 7
+            gradient = jax.grad(self.valid_loss, argnums=1, has_aux=True)
+            return gradient(state.weights, state.alpha)
+
+        def inner_step(weights: Tree, gradient: Tree) -> Tree:
+            updates, _ = self.optimizers.weights.update(
+                self._average(gradient), state.weight_optimizer, weights
+            )
+            return optax.apply_updates(weights, updates)
+
+        def scalar(loss: _LossFn) -> Callable[[Tree, Tree], Array]:
+            return lambda weights, alpha: loss(weights, alpha)[0]
+
+        _, gradient = unrolled_arch_gradient(
+            scalar(self.inner_loss),
+            scalar(self.valid_loss),
+            state.weights,
+            state.alpha,
+            inner_step=inner_step,
+        )
+        # What was run and how well, at the weights as they are: no gradient, and of
+        # the forward pass the compiler keeps only what the metrics need.
+        _, seen = self.valid_loss(state.weights, state.alpha)
+        return gradient, seen
+
+
+def _named(group: str, metrics: Metrics) -> Metrics:
+    return {f"{group}_{name}": value for name, value in metrics.items()}
 
 
 def summarise(metrics: Metrics) -> dict[str, float]:
-    """Means over examples from a step's or an epoch's sums, on the host."""
+    """Means over examples from a step's or an epoch's sums, on the host.
+
+    What was not counted (alpha's loss where alpha is not trained) is left out.
+    """
     means = {}
     for name, total in metrics.items():
         group = name.split("_", 1)[0]
         count = float(metrics[f"{group}_count"])
-        if not name.endswith("_count"):
-            means[name] = float(total) / max(count, 1.0)
+        if count and not name.endswith("_count"):
+            means[name] = float(total) / count
     return means

@@ -1,6 +1,11 @@
 """What a search will cost, printed before its first step."""
 
+import os
 from typing import Any, NamedTuple
+
+import jax
+
+from nasjax.base import InputError, Tree
 
 
 class Budget(NamedTuple):
@@ -13,7 +18,8 @@ class Budget(NamedTuple):
         bound, the dearest operation on every edge it may run.
       peak_bytes: of the compiled step, arguments and temporaries, from the
         compiler's memory analysis.
-      data_bytes: of the data set on the device, part of the peak.
+      data_bytes: of the data set on the devices, part of the peak.
+      memory_bytes: of what the method keeps of each example, part of the peak.
       compile_seconds: tracing and compilation of the step.
       step_seconds: one trial step on a copy of the state.
       seconds_per_epoch: the trial step times the steps of an epoch; evaluation not
@@ -25,15 +31,17 @@ class Budget(NamedTuple):
     macs: int
     peak_bytes: int
     data_bytes: int
+    memory_bytes: int
     compile_seconds: float
     step_seconds: float
     seconds_per_epoch: float
 
     def __str__(self) -> str:
+        kept = f", teachers {human(self.memory_bytes)}B" if self.memory_bytes else ""
         return (
             f"weights {self.weights:,} · alpha {self.alphas:,} · "
             f"MACs/image {human(self.macs)} · memory {human(self.peak_bytes)}B "
-            f"(data {human(self.data_bytes)}B) · compiled in "
+            f"(data {human(self.data_bytes)}B{kept}) · compiled in "
             f"{self.compile_seconds:.1f} s · step {self.step_seconds:.3g} s · "
             f"epoch about {duration(self.seconds_per_epoch)}"
         )
@@ -78,3 +86,31 @@ def peak_bytes(compiled: Any) -> int:
         + analysis.temp_size_in_bytes
         - analysis.alias_size_in_bytes
     )
+
+
+def tree_bytes(tree: Tree) -> int:
+    """Bytes of all arrays (or shapes of arrays) of a tree."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def available_bytes() -> int:
+    """Memory of the first device, or of the machine where devices do not tell."""
+    limits = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in limits:
+        return int(limits["bytes_limit"])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def check_memory(memory: Tree) -> None:
+    """Refuse a memory of a method that cannot fit.
+
+    Raises:
+      InputError: with both figures.
+    """
+    needed, there = tree_bytes(memory), available_bytes()
+    if needed > there:
+        raise InputError(
+            f"the method's memory of its examples takes {human(needed)}B and the "
+            f"device has {human(there)}B; a smaller window, ring_dtype=bfloat16 or "
+            "data.max_examples lower it"
+        )

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from nasjax.base import Array, Tree
+from nasjax import primitives
+from nasjax.base import Array, Key, Tree
 from nasjax.ops import Context, Operation, kernel
 from nasjax.space import SearchSpace
 
@@ -31,6 +32,18 @@ class Mixture(NamedTuple):
     weights: Array
 
 
+class Drop(NamedTuple):
+    """Noise for the operations that drop a part of their output.
+
+    Attributes:
+      key: ``[E]`` PRNG keys; each cell folds its number in.
+      rate: ``[E]`` share of the units dropped.
+    """
+
+    key: Key
+    rate: Array
+
+
 class Path(NamedTuple):
     """At most one operation runs on each edge: the cost of one sub-network.
 
@@ -38,11 +51,40 @@ class Path(NamedTuple):
       operation: ``[E]`` int32, which operation.
       weight: ``[E]`` its factor.
       active: ``[E]`` bool; an edge that is not active adds nothing, at no cost.
+      drop: noise for operations that ask for it; None for none.
     """
 
     operation: Array
     weight: Array
     active: Array
+    drop: Drop | None = None
+
+
+def to_path(choice: Array) -> Path:
+    """The path of a one-hot choice ``[..., E, O]``, every edge active.
+
+    Its weights are the choice's own ones, with their gradient: what a straight-through
+    sample hands back to alpha through the operation that was run.
+    """
+    operation = jnp.argmax(choice, axis=-1).astype(jnp.int32)
+    weight = jnp.take_along_axis(choice, operation[..., None], axis=-1)[..., 0]
+    return Path(operation, weight, jnp.ones(operation.shape, bool))
+
+
+def for_cell(architecture: Mixture | Path, number: Array | int) -> Mixture | Path:
+    """What the cell of a number runs: the same as the others, with its own noise."""
+    if isinstance(architecture, Mixture) or architecture.drop is None:
+        return architecture
+    key, rate = architecture.drop
+    own = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key, number)
+    return architecture._replace(drop=Drop(own, rate))
+
+
+def without_drop(architecture: Mixture | Path) -> Mixture | Path:
+    """The same architecture with nothing dropped, for evaluation."""
+    if isinstance(architecture, Mixture):
+        return architecture
+    return architecture._replace(drop=None)
 
 
 class EdgeGroup(NamedTuple):
@@ -95,7 +137,7 @@ def cell_template(
     for group in edge_groups(space, reduction=reduction):
         weights = {}
         for operation in space.operations:
-            shapes = operation.shapes(channels, group.stride)
+            shapes = operation.shapes(channels // space.channel_divisor, group.stride)
             if shapes:
                 weights[operation.name] = {
                     name: kernel(*shape, stack=(*stack, len(group.edges)))
@@ -214,7 +256,39 @@ def _switch_backward(
 recomputed_switch.defvjp(_switch_forward, _switch_backward)
 
 
+# --- partial channels -----------------------------------------------------------
+
+
+def _split(x: Array, space: SearchSpace) -> tuple[Array, Array]:
+    """The channels that the operations see, and those that pass by."""
+    seen = x.shape[0] // space.channel_divisor
+    return x[:seen], x[seen:]
+
+
+def _merge(y: Array, bypass: Array, space: SearchSpace) -> Array:
+    """Both groups of channels, shuffled so that the next edge sees others."""
+    joined = jnp.concatenate([y, bypass])
+    groups = joined.reshape(space.channel_divisor, -1, *joined.shape[1:])
+    return jnp.swapaxes(groups, 0, 1).reshape(joined.shape)
+
+
+def _pass_by(x: Array, stride: int) -> Array:
+    return x if stride == 1 else primitives.max_pool_2x2(x)
+
+
 # --- path -----------------------------------------------------------------------
+
+#: ``(weights, factor, x, drop) -> y`` of one operation on one edge.
+_Branch = Callable[[Tree, Array, Array, Any], Array]
+
+
+class _PathLoop(NamedTuple):
+    """What is constant in the loop over a group's edges."""
+
+    group: EdgeGroup
+    first: int
+    space: SearchSpace
+    context: Context
 
 
 def _run_path(
@@ -222,37 +296,133 @@ def _run_path(
     path: Path,
     reads: Array | None,
     states: Array,
-    *,
-    group: EdgeGroup,
-    first: int,
-    space: SearchSpace,
-    context: Context,
+    **constant: Any,
 ) -> Array:
     """Add every active edge's operation to its target, edge after edge."""
+    return _path_edges(_PathLoop(**constant), path, weights, path.weight, reads, states)
 
-    def branch(operation: Operation, weights: Tree, weight: Array, x: Array) -> Array:
+
+def _branches(loop: _PathLoop) -> tuple[_Branch, ...]:
+    """What an edge may run: every operation, or (last) nothing."""
+    stride, space = loop.group.stride, loop.space
+
+    def run(
+        operation: Operation, weights: Tree, factor: Array, x: Array, drop: Any
+    ) -> Array:
         own = weights.get(operation.name, {})
-        y = operation.apply(own, x, group.stride, context)
-        return y * weight.astype(y.dtype)
+        context = loop.context._replace(drop=drop)
+        if space.channel_divisor == 1:
+            y = operation.apply(own, x, stride, context)
+        else:
+            seen, bypass = _split(x, space)
+            y = operation.apply(own, seen, stride, context)
+            y = _merge(y, _pass_by(bypass, stride), space)
+        return y * factor.astype(y.dtype)
 
-    def nothing(weights: Tree, weight: Array, x: Array) -> Array:
-        del weights, weight
-        return jnp.zeros_like(x[:, :: group.stride, :: group.stride])
+    def nothing(weights: Tree, factor: Array, x: Array, drop: Any) -> Array:
+        del weights, factor, drop
+        return jnp.zeros_like(x[:, ::stride, ::stride])
 
-    runs = [nothing if op.is_zero else partial(branch, op) for op in space.operations]
-    branches = (*runs, nothing)
+    partly = space.channel_divisor > 1  # then `none` lets a part pass by
+    runs = [
+        nothing if op.is_zero and not partly else partial(run, op)
+        for op in space.operations
+    ]
+    return (*runs, nothing)
+
+
+def _edge_inputs(loop: _PathLoop, path: Path, weights: Tree, factor: Array) -> Any:
+    """What the loop over edges reads at each one, stacked."""
+    group = loop.group
+    offset = 0 if group.from_inputs else loop.first
+    sources = np.array(group.sources, np.int32) - offset
+    targets = np.array(group.targets, np.int32) - loop.first
+    nothing = loop.space.num_ops
+    index = jnp.where(path.active, path.operation, nothing)
+    return weights, factor, index, path.drop, sources, targets
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _path_edges(
+    loop: _PathLoop,
+    path: Path,
+    weights: Tree,
+    factor: Array,
+    reads: Array | None,
+    states: Array,
+) -> Array:
+    """The states with every edge's output added.
+
+    Its gradient keeps the finished states and nothing of an edge: edges are sorted
+    by target, so that a state is finished before an edge reads it.
+    """
+    branches = _branches(loop)
 
     def step(states: Array, edge: tuple[Any, ...]) -> tuple[Array, None]:
-        weights, path, source, target = edge
+        weights, factor, index, drop, source, target = edge
         x = (states if reads is None else reads)[source]
-        index = jnp.where(path.active, path.operation, len(branches) - 1)
-        y = recomputed_switch(branches, index, weights, path.weight, x)
+        y = lax.switch(index, branches, weights, factor, x, drop)
         return states.at[target].add(y), None
 
-    offset = 0 if group.from_inputs else first
-    sources = np.array(group.sources, np.int32) - offset
-    targets = np.array(group.targets, np.int32) - first
-    return lax.scan(step, states, (weights, path, sources, targets))[0]
+    return lax.scan(step, states, _edge_inputs(loop, path, weights, factor))[0]
+
+
+def _path_forward(
+    loop: _PathLoop,
+    path: Path,
+    weights: Tree,
+    factor: Array,
+    reads: Array | None,
+    states: Array,
+) -> tuple[Array, tuple[Any, ...]]:
+    states = _path_edges(loop, path, weights, factor, reads, states)
+    kept = states if reads is None else reads
+    return states, (path, weights, factor, kept)
+
+
+def _path_backward(
+    loop: _PathLoop, residuals: tuple[Any, ...], cotangent: Array
+) -> tuple[Any, ...]:
+    path, weights, factor, kept = residuals
+    inside = not loop.group.from_inputs
+
+    def pull(
+        branch: _Branch, weights: Tree, factor: Array, x: Array, *rest: Any
+    ) -> Any:
+        drop, y_bar = rest
+        run = lambda weights, factor, x: branch(weights, factor, x, drop)  # noqa: E731
+        return jax.vjp(run, weights, factor, x)[1](y_bar)
+
+    pulls = [partial(pull, branch) for branch in _branches(loop)]
+
+    def step(bars: tuple[Array, Array], edge: tuple[Any, ...]) -> tuple[Any, Any]:
+        states_bar, reads_bar = bars
+        weights, factor, index, drop, source, target = edge
+        operands = (weights, factor, kept[source], drop, states_bar[target])
+        weights_bar, factor_bar, x_bar = lax.switch(index, pulls, *operands)
+        if inside:
+            states_bar = states_bar.at[source].add(x_bar)
+        else:
+            reads_bar = reads_bar.at[source].add(x_bar)
+        return (states_bar, reads_bar), (weights_bar, factor_bar)
+
+    start = cotangent, jnp.zeros((0,) if inside else kept.shape, kept.dtype)
+    edges = _edge_inputs(loop, path, weights, factor)
+    (states_bar, reads_bar), (weights_bar, factor_bar) = lax.scan(
+        step, start, edges, reverse=True
+    )
+    # Path's own cotangent is for its integers and keys; its weight came as `factor`.
+    path_bar = jax.tree.map(_no_gradient, path)
+    return path_bar, weights_bar, factor_bar, None if inside else reads_bar, states_bar
+
+
+def _no_gradient(leaf: Array) -> Any:
+    if jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return jnp.zeros_like(leaf)
+    return np.zeros(leaf.shape, jax.dtypes.float0)
+
+
+_path_edges.defvjp(_path_forward, _path_backward)
 
 
 # --- mixture --------------------------------------------------------------------
@@ -279,25 +449,27 @@ def _run_mixture(
         return states
     shared = [(i, op) for i, op in runs if op.name not in weights]
     own = [(i, op) for i, op in runs if op.name in weights]
-    edge = partial(_mixed_edge, shared, own, group.stride, context)
+    edge = partial(_mixed_edge, shared, own, group.stride, context, space)
     table = _edge_table(group)  # [sources, targets], positions in the group
     targets = np.array(sorted(set(group.targets)), np.int32) - first
 
     def source_step(states: Array, row: tuple[Array, Array]) -> tuple[Array, None]:
         source, positions = row
-        x = (states if reads is None else reads)[source]
+        x, bypass = _split((states if reads is None else reads)[source], space)
         pooled = tuple(_shared_output(op, x, group.stride, context) for _, op in shared)
+        passed = (_pass_by(bypass, group.stride),) if len(bypass) else ()
 
         def edge_step(states: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
             target, position = pair
             at = jnp.maximum(position, 0)
             y = recomputed_switch(
-                (partial(_no_edge, group.stride), edge),
+                (partial(_no_edge, group.stride, space), edge),
                 (position >= 0).astype(jnp.int32),
                 jax.tree.map(lambda a: a[at], weights),
                 mixture.weights[at],
                 x,
                 pooled,
+                passed,
             )
             return states.at[target].add(y), None
 
@@ -318,26 +490,43 @@ def _mixed_edge(
     own: _Numbered,
     stride: int,
     context: Context,
+    space: SearchSpace,
     weights: Tree,
     factors: Array,
     x: Array,
     pooled: tuple[Array, ...],
+    passed: tuple[Array, ...],
 ) -> Array:
-    """The weighted sum of an edge's operations; ``pooled`` are those it shares."""
+    """The weighted sum of an edge's operations.
+
+    ``pooled`` are the outputs it shares with other edges, ``passed`` the channels
+    that pass by (none, or one array), which count for every operation.
+    """
     terms = [
         y * factors[i].astype(y.dtype) for (i, _), y in zip(shared, pooled, strict=True)
     ]
     for i, op in own:
         y = op.apply(weights[op.name], x, stride, context)
         terms.append(y * factors[i].astype(y.dtype))
-    return sum(terms[1:], terms[0])
+    mixed = sum(terms[1:], terms[0])
+    if not passed:
+        return mixed
+    bypass = passed[0] * factors.sum().astype(mixed.dtype)
+    return _merge(mixed, bypass, space)
 
 
 def _no_edge(
-    stride: int, weights: Tree, factors: Array, x: Array, pooled: tuple[Array, ...]
+    stride: int,
+    space: SearchSpace,
+    weights: Tree,
+    factors: Array,
+    x: Array,
+    pooled: tuple[Array, ...],
+    passed: tuple[Array, ...],
 ) -> Array:
-    del weights, factors, pooled
-    return jnp.zeros_like(x[:, ::stride, ::stride])
+    del weights, factors, pooled, passed
+    small = x[:, ::stride, ::stride]
+    return jnp.zeros((space.channel_divisor * len(x), *small.shape[1:]), x.dtype)
 
 
 def _shared_output(op: Operation, x: Array, stride: int, context: Context) -> Array:

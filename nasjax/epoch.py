@@ -5,6 +5,7 @@ examples, their augmentation and every draw follow from the state's key and step
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -12,12 +13,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from nasjax import losses
-from nasjax.base import Array, Key
+from nasjax.base import Array, Key, Tree
 from nasjax.bilevel import Metrics, SearchState
+from nasjax.cell import without_drop
 from nasjax.data.augment import Augmentation
-from nasjax.data.batches import Batch, DeviceData, epoch_order, num_steps, take
+from nasjax.data.batches import Batch, DeviceData, Half, epoch_order, take
 from nasjax.methods.base import Method
-from nasjax.supernet import Supernet
+from nasjax.supernet import Architecture, Supernet
 
 
 class DataKeys(NamedTuple):
@@ -34,18 +36,22 @@ def data_keys(key: Key) -> DataKeys:
     return DataKeys(*jax.random.split(key, 4))
 
 
-def steps_per_epoch(data: DeviceData, batch_size: int) -> int:
+def steps_per_epoch(data: DeviceData) -> int:
     """Steps in which every example of either half is used."""
-    largest = max(data.train_ids.shape[0], data.valid_ids.shape[0])
-    return num_steps(largest, batch_size)
+    return max(data.train.weights.shape[0], data.valid.weights.shape[0])
+
+
+def first_slot(axis_name: str | None, width: int) -> Array | int:
+    """The first of a device's ``width`` slots of the batch that all devices share."""
+    return 0 if axis_name is None else lax.axis_index(axis_name) * width
 
 
 def make_dispatch(
     step: Callable[[SearchState, Batch, Batch], tuple[SearchState, Metrics]],
     *,
-    batch_size: int,
     num_steps: int,
     augmentation: Augmentation | None,
+    axis_name: str | None = None,
 ) -> Callable[
     [SearchState, DeviceData, DataKeys, Array | int], tuple[SearchState, Metrics]
 ]:
@@ -57,9 +63,9 @@ def make_dispatch(
 
     Args:
       step: of `bilevel.make_step`.
-      batch_size: B of either half.
       num_steps: steps of an epoch.
       augmentation: of both halves; None for none.
+      axis_name: of the devices that share the batches, each with its own slots.
 
     Returns:
       ``(state, data, keys, stop) -> (state, metrics)``: steps until
@@ -74,24 +80,25 @@ def make_dispatch(
     ) -> tuple[SearchState, Metrics]:
         epoch = state.step // num_steps
 
-        def order(key: Key, ids: Array) -> tuple[Array, Array]:
+        def order(key: Key, half: Half) -> Array:
             return epoch_order(
-                key, ids, epoch=epoch, batch_size=batch_size, num_steps=num_steps
+                key,
+                half.weights,
+                epoch=epoch,
+                num_steps=num_steps,
+                first_slot=first_slot(axis_name, half.weights.shape[1]),
             )
 
-        train = order(keys.train_order, data.train_ids)
-        valid = order(keys.valid_order, data.valid_ids)
-
-        def batch(part: tuple[Array, Array], index: Array, key: Key) -> Batch:
-            ids, weights = part[0][index], part[1][index]
-            return take(data, ids, weights, key, epoch=epoch, augmentation=augmentation)
+        train = order(keys.train_order, data.train)
+        valid = order(keys.valid_order, data.valid)
+        get = partial(take, data, epoch=epoch, augmentation=augmentation)
 
         def one(state: SearchState) -> tuple[SearchState, Metrics]:
             index = state.step % num_steps
             return step(
                 state,
-                batch(train, index, keys.train_augmentation),
-                batch(valid, index, keys.valid_augmentation),
+                get(data.train, train[index], keys.train_augmentation),
+                get(data.valid, valid[index], keys.valid_augmentation),
             )
 
         zeros = jax.tree.map(
@@ -110,45 +117,87 @@ def make_dispatch(
     return dispatch
 
 
-def make_evaluate(
-    net: Supernet, method: Method, *, batch_size: int
-) -> Callable[[SearchState, DeviceData, DataKeys], Metrics]:
-    """A function that measures the supernet on the validation half.
+def final_architecture(
+    net: Supernet, method: Method, state: SearchState
+) -> Architecture:
+    """What the method would run at the end of the search, with nothing dropped.
 
-    The architecture is the method's own relaxation at the end of the search (for a
-    sampled method without noise: the path it would derive, except in the methods
-    that keep sampling), images are not augmented, and batch normalisation uses the
-    statistics of the batch, as everywhere in a supernet.
+    Its own relaxation at progress 1: without noise for STC-NAS; a last sample where
+    the method keeps sampling, and of several sub-graphs the first.
+    """
+    runs = method.relax(state.key, state.alpha, jnp.ones(()), net.space)
+    if method.subgraphs is not None:
+        runs = jax.tree.map(lambda leaf: leaf[0], runs)
+    return {name: without_drop(cell) for name, cell in runs.items()}
+
+
+def evaluate(
+    net: Supernet,
+    weights: Tree,
+    architecture: Architecture,
+    data: DeviceData,
+    keys: DataKeys,
+    *,
+    batches: int | None = None,
+) -> Metrics:
+    """Loss and accuracy of one architecture of the supernet on the validation half.
+
+    Images are not augmented, and batch normalisation uses the statistics of the
+    batch, as everywhere in a supernet.
+
+    Args:
+      net: the supernet.
+      weights: its weights.
+      architecture: what to run.
+      data: the data set.
+      keys: of the data.
+      batches: how many; None for all.
 
     Returns:
-      ``(state, data, keys) -> metrics`` with the sums ``valid_loss``,
-      ``valid_accuracy`` and ``valid_count``.
+      The sums ``valid_loss``, ``valid_accuracy`` and ``valid_count``.
+    """
+    axis = net.settings.context.axis_name
+    slot = first_slot(axis, data.valid.weights.shape[1])
+    # Shuffled, or a data set sorted by class would be normalised by class.
+    order = epoch_order(keys.valid_order, data.valid.weights, epoch=0, first_slot=slot)[
+        :batches
+    ]
+
+    def one(total: Metrics, order: Array) -> tuple[Metrics, None]:
+        batch = take(
+            data,
+            data.valid,
+            order,
+            keys.valid_augmentation,
+            epoch=0,
+            augmentation=None,
+        )
+        logits = net.apply(weights, architecture, batch.images)
+        errors = losses.cross_entropy_per_example(logits, batch.labels)
+        hits = losses.accuracy_hits(logits, batch.labels)
+        sums = {
+            "valid_loss": jnp.vdot(errors, batch.weights),
+            "valid_accuracy": jnp.vdot(hits, batch.weights),
+            "valid_count": batch.weights.sum(),
+        }
+        return jax.tree.map(jnp.add, total, sums), None
+
+    names = ("valid_loss", "valid_accuracy", "valid_count")
+    total, _ = lax.scan(one, dict.fromkeys(names, jnp.zeros(())), order)
+    return total if axis is None else lax.psum(total, axis)
+
+
+def make_evaluate(
+    net: Supernet, method: Method
+) -> Callable[[SearchState, DeviceData, DataKeys], Metrics]:
+    """A function that measures `final_architecture` on the validation half.
+
+    Returns:
+      ``(state, data, keys) -> metrics``, see `evaluate`.
     """
 
-    def evaluate(state: SearchState, data: DeviceData, keys: DataKeys) -> Metrics:
-        # Shuffled, or a data set sorted by class would be normalised by class.
-        ids, weights = epoch_order(
-            keys.valid_order, data.valid_ids, epoch=0, batch_size=batch_size
-        )
-        architecture = method.relax(state.key, state.alpha, jnp.ones(()), net.space)
+    def run(state: SearchState, data: DeviceData, keys: DataKeys) -> Metrics:
+        architecture = final_architecture(net, method, state)
+        return evaluate(net, state.weights, architecture, data, keys)
 
-        def one(total: Metrics, part: tuple[Array, Array]) -> tuple[Metrics, None]:
-            batch = take(
-                data, *part, keys.valid_augmentation, epoch=0, augmentation=None
-            )
-            logits = net.apply(state.weights, architecture, batch.images)
-            count = batch.weights.sum()
-            loss = losses.cross_entropy(logits, batch.labels, batch.weights)
-            hits = losses.accuracy_hits(logits, batch.labels)
-            sums = {
-                "valid_loss": loss * count,
-                "valid_accuracy": jnp.vdot(hits, batch.weights),
-                "valid_count": count,
-            }
-            return jax.tree.map(jnp.add, total, sums), None
-
-        names = ("valid_loss", "valid_accuracy", "valid_count")
-        zeros = dict.fromkeys(names, jnp.zeros(()))
-        return lax.scan(one, zeros, (ids, weights))[0]
-
-    return evaluate
+    return run

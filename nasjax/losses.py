@@ -8,17 +8,28 @@ import optax
 from nasjax.base import Array
 
 
-def weighted_mean(values: Array, weights: Array) -> Array:
-    """``sum(w v) / sum(w)`` over ``[B]``; 0 where every weight is 0."""
-    return jnp.vdot(values, weights) / jnp.maximum(weights.sum(), 1e-12)
+def weighted_mean(
+    values: Array, weights: Array, *, axis_name: str | None = None
+) -> Array:
+    """``sum(w v) / sum(w)`` over ``[B]``; 0 where every weight is 0.
+
+    With an ``axis_name``, over the batches of all devices of that name.
+    """
+    sums = jnp.stack([jnp.vdot(values, weights), weights.sum()])
+    total, count = sums if axis_name is None else jax.lax.psum(sums, axis_name)
+    return total / jnp.maximum(count, 1e-12)
+
+
+def cross_entropy_per_example(logits: Array, labels: Array) -> Array:
+    """``[B]`` cross-entropy in nats of ``[B, Y]`` logits and ``[B]`` labels."""
+    return optax.softmax_cross_entropy_with_integer_labels(
+        logits.astype(jnp.float32), labels
+    )
 
 
 def cross_entropy(logits: Array, labels: Array, weights: Array) -> Array:
     """Mean cross-entropy in nats of ``[B, Y]`` logits, ``[B]`` labels and weights."""
-    losses = optax.softmax_cross_entropy_with_integer_labels(
-        logits.astype(jnp.float32), labels
-    )
-    return weighted_mean(losses, weights)
+    return weighted_mean(cross_entropy_per_example(logits, labels), weights)
 
 
 def _relative_entropy(p: Array, q: Array) -> Array:
@@ -47,6 +58,40 @@ def js_divergence(p: Array, q: Array, axis: int = -1) -> Array:
     middle = 0.5 * (p + q)
     both = _relative_entropy(p, middle) + _relative_entropy(q, middle)
     return 0.5 * both.sum(axis=axis)
+
+
+def distillation_kl(teacher_probs: Array, student_logits: Array) -> Array:
+    """Batch mean of KL(teacher || student) in nats; no gradient to the teacher.
+
+    Args:
+      teacher_probs: ``[B, Y]`` probabilities.
+      student_logits: ``[B, Y]``.
+
+    Returns:
+      A scalar. Source: SD-DARTS, the added term of its inner loss.
+
+    >>> teacher = jnp.array([[0.5, 0.5]])
+    >>> distillation_kl(teacher, jnp.zeros((1, 2)))
+    Array(0., dtype=float32)
+    """
+    return kl_per_example(teacher_probs, student_logits).mean()
+
+
+def kl_per_example(teacher_probs: Array, student_logits: Array) -> Array:
+    """``[B]`` KL(teacher || student) in nats; no gradient to the teacher."""
+    chex.assert_equal_shape((teacher_probs, student_logits))
+    teacher = jax.lax.stop_gradient(teacher_probs)
+    log_student = jax.nn.log_softmax(student_logits.astype(jnp.float32))
+    # xlogy(p, p), not p log p: a teacher may be sure of a class.
+    return (jax.scipy.special.xlogy(teacher, teacher) - teacher * log_student).sum(-1)
+
+
+def soft_cross_entropy(teacher_probs: Array, student_logits: Array) -> Array:
+    """``[B]`` cross-entropy in nats against probabilities, which get no gradient."""
+    chex.assert_equal_shape((teacher_probs, student_logits))
+    return optax.softmax_cross_entropy(
+        student_logits.astype(jnp.float32), jax.lax.stop_gradient(teacher_probs)
+    )
 
 
 def accuracy_hits(logits: Array, labels: Array) -> Array:

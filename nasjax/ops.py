@@ -11,7 +11,7 @@ A space of your own may add to these: an :class:`Operation` is three functions.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,9 +28,25 @@ class Context(NamedTuple):
 
     Attributes:
       depthwise: form of the depthwise convolution (`primitives.depthwise`).
+      axis_name: of the devices that share a batch; None on one device.
+      synchronised: batch normalisation over the batch of all devices, not of each.
+      drop: key and rate of one edge, for operations that drop a part of their
+        output; None drops nothing.
     """
 
     depthwise: str = "auto"
+    axis_name: str | None = None
+    synchronised: bool = True
+    drop: Any = None
+
+    def batch_norm(self, x: Array) -> Array:
+        """`primitives.batch_norm`, over all devices where synchronised."""
+        axis = self.axis_name if self.synchronised else None
+        return primitives.batch_norm(x, axis_name=axis)
+
+
+#: One device, the backend's own forms, nothing dropped.
+PLAIN = Context()
 
 
 class Operation(NamedTuple):
@@ -120,13 +136,13 @@ def _apply_none(weights: Tree, x: Array, stride: int, context: Context) -> Array
 
 
 def _apply_max_pool(weights: Tree, x: Array, stride: int, context: Context) -> Array:
-    del weights, context
-    return primitives.batch_norm(primitives.max_pool_3x3(x, stride=stride))
+    del weights
+    return context.batch_norm(primitives.max_pool_3x3(x, stride=stride))
 
 
 def _apply_avg_pool(weights: Tree, x: Array, stride: int, context: Context) -> Array:
-    del weights, context
-    return primitives.batch_norm(primitives.avg_pool_3x3(x, stride=stride))
+    del weights
+    return context.batch_norm(primitives.avg_pool_3x3(x, stride=stride))
 
 
 def _apply_plain_avg_pool(
@@ -142,7 +158,7 @@ def factorized_reduce_shapes(in_channels: int, out_channels: int) -> Shapes:
     return {"even": (half, in_channels), "odd": (out_channels - half, in_channels)}
 
 
-def factorized_reduce(weights: Tree, x: Array) -> Array:
+def factorized_reduce(weights: Tree, x: Array, *, context: Context = PLAIN) -> Array:
     """Halve the resolution: ReLU, two strided 1×1 convolutions, concat, BN.
 
     The second convolution reads ``x`` shifted by one pixel in both axes, so every
@@ -152,6 +168,7 @@ def factorized_reduce(weights: Tree, x: Array) -> Array:
     Args:
       weights: of `factorized_reduce_shapes`.
       x: ``[C, H, W, B]``.
+      context: how batch normalisation is computed.
 
     Returns:
       ``[C', ceil(H/2), ceil(W/2), B]``.
@@ -163,7 +180,7 @@ def factorized_reduce(weights: Tree, x: Array) -> Array:
         primitives.pointwise(x, weights["even"], stride=2),
         primitives.pointwise(shifted, weights["odd"], stride=2),
     )
-    return primitives.batch_norm(jnp.concatenate(halves))
+    return context.batch_norm(jnp.concatenate(halves))
 
 
 def _skip_shapes(channels: int, stride: int) -> Shapes:
@@ -171,8 +188,7 @@ def _skip_shapes(channels: int, stride: int) -> Shapes:
 
 
 def _apply_skip(weights: Tree, x: Array, stride: int, context: Context) -> Array:
-    del context
-    return x if stride == 1 else factorized_reduce(weights, x)
+    return x if stride == 1 else factorized_reduce(weights, x, context=context)
 
 
 def _skip_macs(channels: int, height: int, width: int, stride: int) -> int:
@@ -182,21 +198,24 @@ def _skip_macs(channels: int, height: int, width: int, stride: int) -> int:
 # --- convolutions ---------------------------------------------------------------
 
 
-def relu_conv_bn(x: Array, kernel: Array, *, stride: int = 1) -> Array:
+def relu_conv_bn(
+    x: Array, kernel: Array, *, stride: int = 1, context: Context = PLAIN
+) -> Array:
     """ReLU, k×k convolution, batch normalisation.
 
     Args:
       x: ``[C, H, W, B]``.
       kernel: ``[C', C]`` for 1×1, ``[C', C, k, k]`` else.
       stride: 1 or 2.
+      context: how batch normalisation is computed.
 
     Returns:
       ``[C', ceil(H/stride), ceil(W/stride), B]``.
     """
     x = jax.nn.relu(x)
     if kernel.ndim == 2:
-        return primitives.batch_norm(primitives.pointwise(x, kernel, stride=stride))
-    return primitives.batch_norm(primitives.convolution(x, kernel, stride=stride))
+        return context.batch_norm(primitives.pointwise(x, kernel, stride=stride))
+    return context.batch_norm(primitives.convolution(x, kernel, stride=stride))
 
 
 def _separable(
@@ -215,7 +234,7 @@ def _separable(
         dilation=dilation,
         form=context.depthwise,
     )
-    return primitives.batch_norm(primitives.pointwise(x, kernels[1]))
+    return context.batch_norm(primitives.pointwise(x, kernels[1]))
 
 
 def _separable_shapes(channels: int, stride: int, *, size: int, repeats: int) -> Shapes:
@@ -268,8 +287,7 @@ def _dense_shapes(channels: int, stride: int, *, size: int) -> Shapes:
 
 
 def _apply_dense(weights: Tree, x: Array, stride: int, context: Context) -> Array:
-    del context
-    return relu_conv_bn(x, weights["kernel"], stride=stride)
+    return relu_conv_bn(x, weights["kernel"], stride=stride, context=context)
 
 
 def _dense_macs(

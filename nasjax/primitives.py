@@ -28,7 +28,12 @@ def _sum_per_channel(x: Array) -> Array:
     return jnp.sum(x, axis=(1, 2)).sum(axis=1)
 
 
-def batch_norm(x: Array, *, epsilon: float = BATCH_NORM_EPSILON) -> Array:
+def batch_norm(
+    x: Array,
+    *,
+    epsilon: float = BATCH_NORM_EPSILON,
+    axis_name: str | None = None,
+) -> Array:
     """Normalise each channel by the statistics of the batch, without affine.
 
     Statistics are taken in float32 in two passes: the one-pass form loses the
@@ -37,14 +42,20 @@ def batch_norm(x: Array, *, epsilon: float = BATCH_NORM_EPSILON) -> Array:
     Args:
       x: ``[C, H, W, B]``, float32 or bfloat16.
       epsilon: added to the variance.
+      axis_name: of the devices whose batches, of one size, are normalised together.
 
     Returns:
       ``[C, H, W, B]`` in the dtype of ``x``.
     """
     count = x.size // x.shape[0]
+
+    def mean(x: Array) -> Array:
+        own = _sum_per_channel(x) / count
+        return own if axis_name is None else lax.pmean(own, axis_name)
+
     wide = x.astype(jnp.float32)
-    centred = wide - _expand(_sum_per_channel(wide) / count)
-    variance = _sum_per_channel(centred * centred) / count
+    centred = wide - _expand(mean(wide))
+    variance = mean(centred * centred)
     return (centred * _expand(lax.rsqrt(variance + epsilon))).astype(x.dtype)
 
 
@@ -442,6 +453,36 @@ def avg_pool_2x2(x: Array) -> Array:
     return x.reshape(channels, height // 2, 2, width // 2, 2, batch).mean(axis=(2, 4))
 
 
+def max_pool_2x2(x: Array) -> Array:
+    """2×2 maximum with stride 2 of ``[C, H, W, B]``; an odd last row stands alone."""
+    channels, height, width, batch = x.shape
+    pads = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
+    x = jnp.pad(x, pads, constant_values=-jnp.inf)
+    rows, columns = x.shape[1] // 2, x.shape[2] // 2
+    return x.reshape(channels, rows, 2, columns, 2, batch).max(axis=(2, 4))
+
+
 def affine(x: Array, scale: Array, offset: Array) -> Array:
     """``x * scale + offset`` by channel: ``[C, H, W, B]``, ``[C]``, ``[C]``."""
     return x * _expand(scale.astype(x.dtype)) + _expand(offset.astype(x.dtype))
+
+
+def rectangular(x: Array, kernel: Array, *, strides: tuple[int, int]) -> Array:
+    """Dense h×w convolution, h and w odd, padded to keep the size at stride 1.
+
+    Args:
+      x: ``[C, H, W, B]``.
+      kernel: ``[C', C, h, w]`` (OIHW).
+      strides: along H and W.
+
+    Returns:
+      ``[C', ceil(H/strides[0]), ceil(W/strides[1]), B]``.
+    """
+    y = lax.conv_general_dilated(
+        jnp.transpose(x, (3, 1, 2, 0)),
+        jnp.transpose(kernel.astype(x.dtype), (2, 3, 1, 0)),
+        strides,
+        [(size // 2, size // 2) for size in kernel.shape[2:]],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    return jnp.transpose(y, (3, 1, 2, 0))

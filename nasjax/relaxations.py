@@ -31,6 +31,94 @@ def softmax(alpha: Array) -> Array:
     return jax.nn.softmax(alpha, axis=-1)
 
 
+def gumbel_top_k(
+    key: Key, alpha: Array, *, k: int, temperature: Array | float
+) -> Array:
+    """K operations an edge without replacement, straight-through.
+
+    Consumes the key. With g ~ Gumbel(0, 1) and r = (alpha + g) / temperature, the
+    choices are, one after the other, one-hot(argmax h) with h = softmax(r) over the
+    operations that are left; forward the one-hot, backward h. Which operations are
+    left is taken as given: no gradient flows through an earlier choice (an
+    assumption; the log(1 - one-hot) of the paper has none that is finite).
+    Inclusion follows Plackett-Luce without replacement.
+    Source: MSG-DAS Algorithm 1; k = 1 is GDAS Eq. 3-4.
+
+    Args:
+      key: PRNG key.
+      alpha: ``[..., O]``.
+      k: K, choices an edge.
+      temperature: tau, scalar above 0.
+
+    Returns:
+      ``[K, ..., O]``, one-hot and exclusive over K.
+
+    Raises:
+      ValueError: K below 1 or above O; a temperature that is not above 0, where it
+        is known.
+
+    >>> chosen = gumbel_top_k(jax.random.key(0), jnp.zeros(3), k=3, temperature=1.0)
+    >>> chosen.sum(axis=0)
+    Array([1., 1., 1.], dtype=float32)
+    """
+    check_temperature(temperature)
+    if not 1 <= k <= alpha.shape[-1]:
+        raise ValueError(f"{k=} is not from 1 to {alpha.shape[-1]}, the operations")
+    noise = jax.random.gumbel(key, alpha.shape, alpha.dtype)
+    scores = (alpha + noise) / temperature
+    chosen = []
+    for _ in range(k):
+        soft = jax.nn.softmax(scores, axis=-1)
+        hard = jax.nn.one_hot(
+            jnp.argmax(scores, axis=-1), alpha.shape[-1], dtype=alpha.dtype
+        )
+        chosen.append(_straight_through(hard, soft))
+        scores = jnp.where(hard > 0, -jnp.inf, scores)
+    return jnp.stack(chosen)
+
+
+def gumbel_softmax(
+    key: Key, alpha: Array, *, temperature: Array | float, hard: bool = True
+) -> Array:
+    """A sample of an operation an edge, relaxed: softmax((alpha + g) / temperature).
+
+    Consumes the key. Source: Jang et al., arXiv 1611.01144; soft in SNAS (Eq. 4),
+    hard in GDAS (Eq. 3-4).
+
+    Args:
+      key: PRNG key.
+      alpha: ``[..., O]``.
+      temperature: tau, scalar above 0.
+      hard: one-hot forward, the soft sample's gradient backward.
+
+    Returns:
+      ``[..., O]``, summing to 1 over O.
+
+    Raises:
+      ValueError: a temperature that is not above 0, where it is known.
+    """
+    if hard:
+        return gumbel_top_k(key, alpha, k=1, temperature=temperature)[0]
+    check_temperature(temperature)
+    noise = jax.random.gumbel(key, alpha.shape, alpha.dtype)
+    return jax.nn.softmax((alpha + noise) / temperature, axis=-1)
+
+
+def check_temperature(temperature: Array | float) -> None:
+    """Refuse a temperature that is not above 0; a traced one cannot be seen.
+
+    Raises:
+      ValueError: with the temperature.
+    """
+    if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
+        raise ValueError(f"temperature is {temperature}; it must be above 0")
+
+
+def _straight_through(hard: Array, soft: Array) -> Array:
+    """``hard`` forward, to the bit; the gradient of ``soft`` backward."""
+    return jax.lax.stop_gradient(hard) + (soft - jax.lax.stop_gradient(soft))
+
+
 class KroneckerSample(NamedTuple):
     """The operation sampled on each edge.
 
@@ -94,6 +182,18 @@ def relu_kronecker(key: Key, alpha: Array, *, noise_range: Array | float) -> Arr
     sample = sample_kronecker(key, alpha, noise_range=noise_range)
     chosen = jax.nn.one_hot(sample.operation, alpha.shape[-1], dtype=alpha.dtype)
     return chosen * sample.weight[..., None]
+
+
+def edge_softmax(space: SearchSpace, beta: Array) -> Array:
+    """Softmax of ``[E]`` edge parameters over the edges into each node, ``[E]``.
+
+    Source: PC-DARTS Eq. 3.
+    """
+    target = np.array([target for _, target in space.edges])
+    rival = target[:, None] == target[None, :]
+    # Each edge's own row of rivals: log of the sum of their exponentials.
+    rows = jnp.where(rival, beta[None, :], -jnp.inf)
+    return jnp.exp(beta - jax.nn.logsumexp(rows, axis=1))
 
 
 def strongest_edges(space: SearchSpace, score: Array) -> Array:

@@ -30,8 +30,10 @@ from nasjax.checkpoint import Checkpoints
 from nasjax.data.augment import Augmentation
 from nasjax.data.batches import DeviceData
 from nasjax.genotype import Genotype
-from nasjax.methods.base import Method
+from nasjax.methods.base import Alpha, Method
+from nasjax.parallel import Devices
 from nasjax.progress import Progress
+from nasjax.selection import make_choose
 from nasjax.supernet import Supernet, count, dearest_operation, every_operation
 from nasjax.workdir import Workdir
 
@@ -45,11 +47,12 @@ class Search(NamedTuple):
       data: the data set on the device.
       keys: of the data.
       dispatch: compiled `epoch.make_dispatch`.
-      evaluate: jitted `epoch.make_evaluate`.
+      evaluate: compiled `epoch.make_evaluate`.
+      choose: compiled `selection.make_choose`, where the method has candidates.
       new_state: makes the state before the first step.
       steps_per_epoch: steps of an epoch.
       epochs: of the search.
-      batch_size: B.
+      devices: that run it; data and states in flight are laid out for them.
     """
 
     net: Supernet
@@ -58,10 +61,11 @@ class Search(NamedTuple):
     keys: epochs_lib.DataKeys
     dispatch: Callable[..., tuple[SearchState, Metrics]]
     evaluate: Callable[..., Metrics]
+    choose: Callable[..., Alpha] | None
     new_state: Callable[[], SearchState]
     steps_per_epoch: int
     epochs: int
-    batch_size: int
+    devices: Devices
 
 
 class NotFiniteError(ArithmeticError):
@@ -75,31 +79,41 @@ def prepare(
     *,
     optimizers: Optimizers,
     epochs: int = 50,
-    batch_size: int = 64,
     seed: int = 0,
     augmentation: Augmentation | None = None,
+    num_devices: int = 1,
 ) -> tuple[Search, budgets.Budget]:
     """Compile a search and measure what it will cost.
 
     Args:
-      net: the supernet of the space the method adapted.
+      net: the supernet of the space the method adapted; for several devices, built
+        with the axis name of `parallel.Devices`.
       method: the search method.
-      data: the data set on the device.
+      data: the data set, laid out for the batch size.
       optimizers: of weights and alpha; schedules count steps.
       epochs: of the search.
-      batch_size: B of either half.
       seed: of the weights, the order of the examples and every draw.
       augmentation: of both halves; None for none.
+      num_devices: that share a batch.
+
+    Raises:
+      InputError: more devices than there are, a batch they cannot share out, or a
+        memory of the method that does not fit.
     """
-    steps = epochs_lib.steps_per_epoch(data, batch_size)
+    batch_size = data.train.weights.shape[1]
+    devices = Devices(num_devices, batch_size)
+    devices.check()
+    axis_name = devices.axis_name
+    if net.settings.context.axis_name != axis_name:
+        raise ValueError(f"on {num_devices} devices a supernet has {axis_name=}")
+    steps = epochs_lib.steps_per_epoch(data)
     root = jax.random.key(seed)
     step = make_step(
         net, method, optimizers=optimizers, steps_per_epoch=steps, epochs=epochs
     )
     dispatch = epochs_lib.make_dispatch(
-        step, batch_size=batch_size, num_steps=steps, augmentation=augmentation
+        step, num_steps=steps, augmentation=augmentation, axis_name=axis_name
     )
-    evaluate = epochs_lib.make_evaluate(net, method, batch_size=batch_size)
 
     @jax.jit
     def new_state() -> SearchState:
@@ -108,49 +122,55 @@ def prepare(
             net,
             method,
             optimizers=optimizers,
-            num_examples=data.images.shape[0],
+            num_examples=data.train.weights.size,
         )
 
+    budgets.check_memory(jax.eval_shape(new_state).memory)
     keys = epochs_lib.data_keys(jax.random.fold_in(root, 1))
+    laid_out = devices.spread_data(data)
     started = time.perf_counter()
-    shapes = jax.eval_shape(new_state)
+    state = devices.spread_state(new_state())
     compiled = (
-        jax.jit(dispatch, donate_argnums=0)
-        .lower(shapes, data, keys, _stop_at(1))
+        devices.jit(dispatch, others=2, updates=True)
+        .lower(state, laid_out, keys, _stop_at(1))
         .compile()
     )
     compile_seconds = time.perf_counter() - started
+    choose = method.candidates and devices.jit(make_choose(net, method))
     search = Search(
         net,
         method,
-        data,
+        laid_out,
         keys,
         compiled,
-        jax.jit(evaluate),
+        devices.jit(epochs_lib.make_evaluate(net, method)),
+        choose or None,
         new_state,
         steps,
         epochs,
-        batch_size,
+        devices,
     )
-    return search, _measure(search, compiled, compile_seconds)
+    return search, _measure(search, state, compiled, compile_seconds)
 
 
 def _stop_at(step: int) -> Array:
     return jnp.asarray(step, jnp.int32)
 
 
-def _measure(search: Search, compiled: Any, compile_seconds: float) -> budgets.Budget:
+def _measure(
+    search: Search, state: SearchState, compiled: Any, compile_seconds: float
+) -> budgets.Budget:
     """The budget; its step time is that of trial steps on a state of their own."""
-    state = search.new_state()
-    weights, alphas = count(state.weights), count(state.alpha)
+    one = jax.eval_shape(search.new_state)
     architecture = jax.eval_shape(
         lambda key, alpha: search.method.relax(
             key, alpha, jnp.zeros(()), search.net.space
         ),
-        state.key,
-        state.alpha,
+        one.key,
+        one.alpha,
     )
     sampled = any(isinstance(cell, Path) for cell in architecture.values())
+    macs = search.net.macs(dearest_operation if sampled else every_operation)
     seconds = 0.0
     # The second trial leaves out what only a first run pays; where a step takes
     # long it would cost more than it tells.
@@ -162,11 +182,12 @@ def _measure(search: Search, compiled: Any, compile_seconds: float) -> budgets.B
         if seconds > 1.0 or search.steps_per_epoch < 2:
             break
     return budgets.Budget(
-        weights=weights,
-        alphas=alphas,
-        macs=search.net.macs(dearest_operation if sampled else every_operation),
+        weights=count(one.weights),
+        alphas=count(one.alpha),
+        macs=macs * (search.method.subgraphs or 1),
         peak_bytes=budgets.peak_bytes(compiled),
-        data_bytes=sum(leaf.nbytes for leaf in search.data),
+        data_bytes=budgets.tree_bytes(search.data),
+        memory_bytes=budgets.tree_bytes(one.memory),
         compile_seconds=compile_seconds,
         step_seconds=seconds,
         seconds_per_epoch=seconds * search.steps_per_epoch,
@@ -181,14 +202,15 @@ class _Run:
         self.workdir = workdir
         self.progress = progress
         self.checkpoints = Checkpoints(workdir.checkpoints)
-        self.state = search.new_state()
-        restored = self.checkpoints.restore(self.state)
+        state = search.new_state()
+        restored = self.checkpoints.restore(state)
         if restored is not None:
-            self.state = restored
-        self.step = int(self.state.step)
+            state = restored
+        self.step = int(state.step)
+        self.state = search.devices.spread_state(state)
         self.history = workdir.rewind(self.step, self.step // search.steps_per_epoch)
         if not self.history:
-            self.history = [jax.device_get(self.state.alpha)]
+            self.history = [jax.device_get(state.alpha)]
             workdir.write_alphas(self.history)
         self.last_valid: dict[str, float] = {}
 
@@ -226,7 +248,7 @@ class _Run:
             if not np.isfinite(value):
                 raise NotFiniteError(f"{name} is {value} at step {last}")
         # Both halves pass through the network in a step.
-        images = 2 * (last - first) * search.batch_size
+        images = 2 * (last - first) * search.devices.batch_size
         values["images_per_second"] = images / max(now - started, 1e-9)
         at = last / (search.steps_per_epoch * search.epochs)
         for name, schedule in search.method.schedules.items():
@@ -235,24 +257,35 @@ class _Run:
         self.progress.advance(last - first, values | self.last_valid)
         return now
 
-    def _check_finite(self) -> None:
-        """Refuse to keep a state that is not all numbers."""
-        parts = {"weights": self.state.weights, "alpha": self.state.alpha}
+    def _sound_state(self) -> SearchState:
+        """The state of one device; refuses one that is not all numbers."""
+        state = self.search.devices.gather_state(self.state)
+        parts = {"weights": state.weights, "alpha": state.alpha}
         for path, finite in jax.tree.leaves_with_path(_finite(parts)):
             if not finite:
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
                 raise NotFiniteError(f"{name} is not finite at step {self.step}")
+        return state
 
     def save(self) -> None:
         """Save the state, if it is sound."""
-        self._check_finite()
-        self.checkpoints.save(self.step, self.state)
+        self.checkpoints.save(self.step, self._sound_state())
+
+    def _choose(self) -> None:
+        """Put the best of the method's candidates into alpha."""
+        search = self.search
+        assert search.choose is not None
+        state = search.devices.gather_state(self.state)
+        alpha = search.choose(self.state, search.data, search.keys)
+        self.state = search.devices.spread_state(state._replace(alpha=alpha))
 
     def finish_epoch(self, evaluate: bool) -> None:
         """Evaluate, record alpha, save."""
         search = self.search
-        self._check_finite()  # before anything of this epoch is written
-        alpha = jax.device_get(self.state.alpha)
+        if search.choose is not None and self.epoch == search.epochs:
+            self._choose()
+        state = self._sound_state()  # before anything of this epoch is written
+        alpha = jax.device_get(state.alpha)
         self.history.append(alpha)
         values: dict[str, float] = {}
         if evaluate:
@@ -264,7 +297,7 @@ class _Run:
         values |= {f"skips/{name}": float(n) for name, n in skips.items()}
         self.workdir.log("valid", step=self.step, epoch=self.epoch - 1, values=values)
         self.workdir.write_alphas(self.history)
-        self.checkpoints.save(self.step, self.state)
+        self.checkpoints.save(self.step, state)
         self.progress.epoch_done(self.epoch, self.last_valid)
 
 
@@ -319,7 +352,8 @@ def _finite(tree: Tree) -> Tree:
 def _conclude(run_: _Run, source: str) -> Genotype:
     """Derive, and write the result."""
     search, state = run_.search, run_.state
-    genotype = search.method.derive(search.net.space, jax.device_get(state.alpha))
+    alpha = search.devices.gather_state(state).alpha
+    genotype = search.method.derive(search.net.space, jax.device_get(alpha))
     genotype = genotype._replace(source=source)
     sums = search.evaluate(state, search.data, search.keys)
     values: Mapping[str, float] = summarise(jax.device_get(sums))

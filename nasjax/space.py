@@ -23,6 +23,8 @@ class SearchSpace(NamedTuple):
       edges_per_node: incoming edges a node keeps when derived; None keeps all.
       derive: ``(space, {cell type: [E, O]}) -> Genotype``.
       skeleton: ``(space, settings) -> Supernet``.
+      channel_divisor: operations run on the first 1/n of the channels, the others
+        pass by (partial channels, PC-DARTS); 1 runs them on all.
     """
 
     name: str
@@ -34,6 +36,7 @@ class SearchSpace(NamedTuple):
     edges_per_node: int | None
     derive: Callable[["SearchSpace", Mapping[str, Any]], Genotype]
     skeleton: Callable[["SearchSpace", "Settings"], "Supernet"]
+    channel_divisor: int = 1
 
     @property
     def primitives(self) -> tuple[str, ...]:

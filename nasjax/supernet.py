@@ -68,6 +68,8 @@ def build(
     image_shape: tuple[int, int, int] = (32, 32, 3),
     dtype: Any = jnp.float32,
     depthwise: str = "auto",
+    axis_name: str | None = None,
+    synchronised: bool = True,
 ) -> Supernet:
     """The supernet of a space.
 
@@ -80,10 +82,14 @@ def build(
       image_shape: ``(H, W, channels)``.
       dtype: of the activations.
       depthwise: form of the depthwise convolution (`primitives.depthwise`).
+      axis_name: of the devices that share a batch; None on one device.
+      synchronised: batch normalisation over the batch of all devices (n devices
+        give what one gives), not of each.
 
     Raises:
       ValueError: a size below 1, an image too small for the skeleton, a dtype
-        other than float32 and bfloat16, an unknown form.
+        other than float32 and bfloat16, an unknown form, channels that the space's
+        partial channels do not divide.
     """
     if num_cells is None:
         num_cells = 5 if space.num_inputs == 1 else 8
@@ -106,7 +112,12 @@ def build(
     for size, value in sizes.items():
         if value < 1:
             raise ValueError(f"{size} is {value}; it is at least 1")
-    context = ops.Context(depthwise=depthwise)
+    if channels % space.channel_divisor:
+        raise ValueError(
+            f"{channels=} is not a multiple of {space.channel_divisor}, for partial "
+            "channels"
+        )
+    context = ops.Context(depthwise, axis_name, synchronised)
     settings = Settings(
         channels, num_cells, num_classes, image_shape, jnp.dtype(allowed[name]), context
     )
@@ -143,9 +154,11 @@ def affine_template(channels: int) -> dict[str, Tree]:
     }
 
 
-def apply_stem(weights: Mapping[str, Array], x: Array) -> Array:
+def apply_stem(
+    weights: Mapping[str, Array], x: Array, *, context: ops.Context = ops.PLAIN
+) -> Array:
     """3×3 convolution, batch normalisation with scale and offset."""
-    x = primitives.batch_norm(primitives.convolution(x, weights["kernel"]))
+    x = context.batch_norm(primitives.convolution(x, weights["kernel"]))
     return primitives.affine(x, weights["scale"], weights["offset"])
 
 
@@ -181,7 +194,7 @@ def cell_macs(
     return [
         [
             op.macs(
-                channels,
+                channels // space.channel_divisor,
                 height,
                 width,
                 2 if reduction and source < space.num_inputs else 1,

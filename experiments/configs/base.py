@@ -33,6 +33,7 @@ def default() -> ConfigDict:
                 "num_cells": 8,  # a stage, in nasbench201
                 "dtype": "float32",  # of the activations; or bfloat16
                 "depthwise": "auto",  # auto, banded, grouped, shift
+                "synchronised": True,  # batch norm over all devices, or of each
             },
             "method": {"name": "darts"},
             "search": {
@@ -67,14 +68,128 @@ def stc_nas() -> ConfigDict:
     config.method = ConfigDict(
         {
             "name": "stc_nas",
-            "noise_range": (0.3, 0.0),  # at the start, at the end
-            "js_strength": (0.0, 2.0),
+            "noise_range": "linear(0.3, 0)",  # schedules go from start to end
+            "js_strength": "linear(0, 2)",
             "alpha_start": 0.3,
             "activation": "relu",  # relu, softmax, sigmoid
         }
     )
     config.search.arch_weight_decay = 0.0
     config.search.batch_size = 256
+    return config
+
+
+#: Fields of the voting teachers.
+_TEACHERS = {
+    "strength": "constant(1)",
+    "window": 2,  # epochs that vote
+    "warmup": 25,  # epochs before
+    "voting": "mean",  # or ema, with its decay
+    "decay": 0.5,
+    "ring_dtype": "float32",  # or bfloat16
+}
+
+
+def sd_darts() -> ConfigDict:
+    """SD-DARTS's search (spec section 3)."""
+    config = default()
+    config.method = ConfigDict({"name": "sd_darts", **_TEACHERS, "alpha_scale": 1e-3})
+    return config
+
+
+def msg_das() -> ConfigDict:
+    """MSG-DAS's search (spec section 4)."""
+    config = default()
+    config.method = ConfigDict(
+        {
+            "name": "msg_das",
+            "k": 2,
+            "temperature": "linear(10, 1)",
+            "guidance": "linear(0, 0.01)",
+            "drop_rate": "steps(0, 0.2, 4)",
+            "block_size": 3,
+            "alpha_start": 0.0,
+        }
+    )
+    config.search.arch_weight_decay = 1e-4
+    config.search.batch_size = 128
+    config.search.epochs = 240
+    return config
+
+
+def gdas() -> ConfigDict:
+    """GDAS's search: DARTS's settings for 250 epochs."""
+    config = default()
+    config.method = ConfigDict(
+        {"name": "gdas", "temperature": "linear(10, 0.1)", "alpha_scale": 1e-3}
+    )
+    config.search.epochs = 250
+    return config
+
+
+def snas() -> ConfigDict:
+    """SNAS's search: DARTS's settings for 150 epochs."""
+    config = default()
+    config.method = ConfigDict(
+        {"name": "snas", "temperature": "linear(1, 0.03)", "alpha_scale": 1e-3}
+    )
+    config.search.epochs = 150
+    return config
+
+
+def pc_darts() -> ConfigDict:
+    """PC-DARTS's search: batch 256, four times DARTS's learning rate."""
+    config = default()
+    config.method = ConfigDict(
+        {
+            "name": "pc_darts",
+            "channel_divisor": 4,
+            "arch_start": 15,
+            "alpha_scale": 1e-3,
+        }
+    )
+    config.search.batch_size = 256
+    config.search.learning_rate = 0.1
+    config.search.learning_rate_end = 0.0
+    config.search.arch_learning_rate = 6e-4
+    return config
+
+
+def random_sampling() -> ConfigDict:
+    """Random search with weight sharing, at DARTS's settings."""
+    config = default()
+    config.method = ConfigDict(
+        {"name": "random", "candidates": 1000, "batches": 10, "finalists": 10}
+    )
+    return config
+
+
+def stc_nas_sd() -> ConfigDict:
+    """STC-NAS's sampling with SD-DARTS's teachers: no paper's."""
+    config = stc_nas()
+    config.method = ConfigDict(
+        {
+            "name": "stc_nas_sd",
+            "noise_range": "linear(0.3, 0)",
+            "js_strength": "linear(0, 2)",
+            **_TEACHERS,
+        }
+    )
+    return config
+
+
+def gumbel_js() -> ConfigDict:
+    """MSG-DAS's sampler with STC-NAS's JS loss: no paper's."""
+    config = msg_das()
+    config.method = ConfigDict(
+        {
+            "name": "gumbel_js",
+            "k": 2,
+            "temperature": "linear(10, 1)",
+            "js_strength": "linear(0, 2)",
+            "alpha_start": 0.0,
+        }
+    )
     return config
 
 
@@ -101,6 +216,9 @@ def on_digits(config: ConfigDict) -> ConfigDict:
     config.search.epochs = 30
     config.search.batch_size = 64
     config.search.arch_learning_rate = 3e-3
+    # Of thirty epochs, the share that the papers' settings have of theirs.
+    for field in {"warmup", "arch_start"} & set(config.method):
+        config.method[field] = {"warmup": 15, "arch_start": 9}[field]
     return config
 
 
@@ -112,6 +230,17 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.search.epochs = 2
     config.search.batch_size = 32
     config.search.steps_per_dispatch = 2
+    # What begins after some epochs, or takes many rounds, begins and takes few here.
+    few = {
+        "warmup": 1,
+        "window": 1,
+        "arch_start": 1,
+        "candidates": 4,
+        "batches": 1,
+        "finalists": 2,
+    }
+    for field in few.keys() & config.method.keys():
+        config.method[field] = few[field]
     if config.method.get("order") == 2:
         # Tracing a gradient through a gradient takes most of the minute; the banded
         # form has fewer operations to trace.

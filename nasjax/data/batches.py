@@ -1,6 +1,10 @@
 """The data set on the device, its two halves, and the batches of an epoch.
 
-An *example id* is the row of an example in `DeviceData.images`.
+Each half is laid out for batches of B: an example has a *slot*, its place in every
+batch it comes into, and an epoch shuffles the examples of each slot among themselves.
+An epoch has every example once, and devices that share the batches own the slots:
+what one keeps of an example it will be asked for again. Slots do not depend on the
+number of devices, so neither do the batches.
 """
 
 from typing import NamedTuple
@@ -14,13 +18,20 @@ from nasjax.data.augment import Augmentation, channel_statistics, preprocess
 from nasjax.data.dataset import Dataset
 
 
-class DeviceData(NamedTuple):
-    """A data set that lives on the device; Mt + Mv ≤ M."""
+class Half(NamedTuple):
+    """Examples laid out by slot; those of weight 0 only fill the last batch up."""
 
-    images: Array  # [M, H, W, Ch] uint8
-    labels: Array  # [M] int32
-    train_ids: Array  # [Mt] int32
-    valid_ids: Array  # [Mv] int32
+    images: Array  # [T, B, H, W, Ch] uint8
+    labels: Array  # [T, B] int32
+    ids: Array  # [T, B] int32, example ids: rows of the data set
+    weights: Array  # [T, B] float32, 1 or 0
+
+
+class DeviceData(NamedTuple):
+    """A data set that lives on the device."""
+
+    train: Half
+    valid: Half
     mean: Array  # [Ch] float32, of the train part, in units of [0, 1]
     std: Array  # [Ch] float32
 
@@ -35,7 +46,8 @@ class Batch(NamedTuple):
 
     images: Array  # [B, H, W, Ch] float32
     labels: Array  # [B] int32
-    ids: Array  # [B] int32
+    ids: Array  # [B] int32, example ids
+    rows: Array  # [B] int32, where a memory of this half keeps the example
     weights: Array  # [B] float32, 1 or 0
 
 
@@ -70,12 +82,13 @@ def split_half(
 
 
 def to_device(
-    dataset: Dataset, *, seed: int, train_fraction: float = 0.5
+    dataset: Dataset, *, batch_size: int, seed: int, train_fraction: float = 0.5
 ) -> DeviceData:
     """Put a training split on the device, halved for a search.
 
     Args:
       dataset: M examples.
+      batch_size: B of either half.
       seed: decides the halves, see `split_half`.
       train_fraction: share of the part that trains the weights.
 
@@ -83,20 +96,21 @@ def to_device(
       The data; mean and std are those of the train part.
 
     Raises:
-      InputError: a part would be empty.
+      InputError: a part would be empty, or no example in a batch.
     """
-    train_ids, valid_ids = split_half(
-        seed, len(dataset.labels), train_fraction=train_fraction
-    )
-    return _put(dataset.images, dataset.labels, train_ids, valid_ids)
+    halves = split_half(seed, len(dataset.labels), train_fraction=train_fraction)
+    return _put(dataset.images, dataset.labels, *halves, batch_size=batch_size)
 
 
-def to_device_with_test(train: Dataset, test: Dataset) -> DeviceData:
+def to_device_with_test(
+    train: Dataset, test: Dataset, *, batch_size: int
+) -> DeviceData:
     """Put a whole training split and a test split on the device, for a retraining.
 
     Args:
-      train: its examples are `train_ids`.
-      test: its examples are `valid_ids`; they follow those of train.
+      train: its examples are the train half, with ids from 0.
+      test: its examples are the valid half; their ids follow those of train.
+      batch_size: B of either.
 
     Raises:
       InputError: the two differ in image shape or classes.
@@ -108,7 +122,8 @@ def to_device_with_test(train: Dataset, test: Dataset) -> DeviceData:
     images = np.concatenate([train.images, test.images])
     labels = np.concatenate([train.labels, test.labels])
     ids = np.arange(len(labels), dtype=np.int32)
-    return _put(images, labels, ids[: len(train.labels)], ids[len(train.labels) :])
+    first = len(train.labels)
+    return _put(images, labels, ids[:first], ids[first:], batch_size=batch_size)
 
 
 def num_steps(num_examples: int, batch_size: int) -> int:
@@ -125,61 +140,77 @@ def num_steps(num_examples: int, batch_size: int) -> int:
     return -(-num_examples // batch_size)
 
 
+def slots(num_examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which example stands where: the t-th of slot j is example ``t B + j``.
+
+    Args:
+      num_examples: n.
+      batch_size: B; may exceed n.
+
+    Returns:
+      int32 positions and float32 weights, ``[T, B]``. A place without an example is
+      filled up, at weight 0, with the first of its slot, or where the slot has none
+      with that of another.
+
+    >>> slots(5, 2)[0].tolist(), slots(5, 2)[1].tolist()
+    ([[0, 1], [2, 3], [4, 1]], [[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
+    """
+    steps = num_steps(num_examples, batch_size)
+    position = np.arange(steps * batch_size, dtype=np.int32).reshape(steps, -1)
+    real = position < num_examples
+    filler = position[0] % num_examples
+    return np.where(real, position, filler[None]), real.astype(np.float32)
+
+
 def epoch_order(
     key: Key,
-    ids: Array,
+    weights: Array,
     *,
     epoch: int | Array,
-    batch_size: int,
     num_steps: int | None = None,
-) -> tuple[Array, Array]:
-    """Order the examples of an epoch at random and cut them into T batches.
+    first_slot: int | Array = 0,
+) -> Array:
+    """Order the examples of each slot at random for an epoch.
 
-    Every example counts exactly once: the last batch is filled up from the start of
-    the same order with examples of weight 0, which take part in the statistics of
-    batch normalisation but not in the loss. Only when `num_steps` asks for more
-    batches than the examples fill (because the other half has more of them) do
-    examples repeat, with weight 1, in the batches beyond.
+    Every example comes once; what fills up comes last. Only when `num_steps` asks for
+    more batches than there are (because the other half has more) does the same order
+    start over.
 
     Args:
       key: consumed.
-      ids: int32 `[n]`, the examples to order.
-      epoch: integer, may be traced; the order depends on `key` and `epoch`.
-      batch_size: B, static; may exceed n.
-      num_steps: T, static; ``None`` for as many as needed, see `num_steps`.
+      weights: float32 `[T, B]`, 1 or 0, of a `Half`.
+      epoch: integer, may be traced; the order depends on `key`, `epoch` and slot.
+      num_steps: T', static; ``None`` for T.
+      first_slot: of this device, when others have slots before it.
 
     Returns:
-      ``(ids, weights)``: int32 and float32 `[T, B]`.
+      int32 `[T', B]`: which example of its slot comes in each step.
 
     Raises:
       InputError: fewer steps than the examples need.
 
-    >>> order, weights = epoch_order(jax.random.key(0), jnp.arange(5), epoch=0,
-    ...                              batch_size=2)
-    >>> weights.tolist()
-    [[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]]
+    >>> epoch_order(jax.random.key(0), jnp.ones((3, 2)), epoch=0).sum(axis=0).tolist()
+    [3, 3]
     """
-    num_examples = ids.shape[0]
-    needed = _num_steps(num_examples, batch_size)
+    needed, width = weights.shape
     steps = needed if num_steps is None else num_steps
     if steps < needed:
-        raise InputError(
-            f"num_steps must be at least {needed} for {num_examples} examples in "
-            f"batches of {batch_size}, got {steps}"
-        )
-    position = np.arange(steps * batch_size).reshape(steps, batch_size)
-    # Beyond the needed batches each one starts afresh: there an example has a weight
-    # of 1 once a batch, even when the batch is larger than the data.
-    within = np.where(position < needed * batch_size, position, position % batch_size)
-    order = jax.random.permutation(jax.random.fold_in(key, epoch), ids)
-    weights = jnp.asarray(within < num_examples, jnp.float32)
-    return order[jnp.asarray(position % num_examples)], weights
+        raise InputError(f"num_steps must be at least {needed}, got {steps}")
+    key = jax.random.fold_in(key, epoch)
+
+    def draws(slot: Array) -> Array:
+        return jax.random.uniform(jax.random.fold_in(key, slot), (needed,))
+
+    slot = jnp.arange(width, dtype=jnp.int32) + first_slot
+    draw = jax.vmap(draws, out_axes=1)(slot)  # [T, B]
+    order = jnp.argsort(jnp.where(weights > 0, draw, jnp.inf), axis=0)
+    return order.astype(jnp.int32)[np.arange(steps) % needed]
 
 
 def take(
     data: DeviceData,
-    ids: Array,
-    weights: Array,
+    half: Half,
+    order: Array,
     key: Key,
     *,
     epoch: int | Array,
@@ -189,31 +220,49 @@ def take(
 
     Args:
       data: the data set.
-      ids: int32 `[B]`, rows of ``data.images``; they must be valid.
-      weights: float32 `[B]`, see `epoch_order`.
+      half: its train or valid half.
+      order: int32 `[B]`, which example of its slot, see `epoch_order`.
       key: consumed; the key of the augmentation, the same in every batch and epoch.
       epoch: integer, may be traced.
       augmentation: static; ``None`` for evaluation.
     """
+    slot = jnp.arange(order.shape[0], dtype=jnp.int32)
+
+    def gather(array: Array) -> Array:
+        return array.at[order, slot].get(mode="promise_in_bounds")
+
+    ids = gather(half.ids)
     images = preprocess(
         key,
-        data.images.at[ids].get(mode="promise_in_bounds"),
+        gather(half.images),
         ids,
         epoch=epoch,
         augmentation=augmentation,
         mean=data.mean,
         std=data.std,
     )
-    labels = data.labels.at[ids].get(mode="promise_in_bounds")
-    return Batch(images=images, labels=labels, ids=ids, weights=weights)
-
-
-_num_steps = num_steps
+    return Batch(
+        images=images,
+        labels=gather(half.labels),
+        ids=ids,
+        rows=order * order.shape[0] + slot,
+        weights=gather(half.weights),
+    )
 
 
 def _put(
-    images: np.ndarray, labels: np.ndarray, train_ids: np.ndarray, valid_ids: np.ndarray
+    images: np.ndarray,
+    labels: np.ndarray,
+    train_ids: np.ndarray,
+    valid_ids: np.ndarray,
+    *,
+    batch_size: int,
 ) -> DeviceData:
     statistics = channel_statistics(images[train_ids])
-    host = (images, labels, train_ids, valid_ids, *statistics)
-    return DeviceData(*(jnp.asarray(array) for array in host))
+
+    def half(ids: np.ndarray) -> Half:
+        position, weights = slots(len(ids), batch_size)
+        at = ids[position]
+        return Half(*map(jnp.asarray, (images[at], labels[at], at, weights)))
+
+    return DeviceData(half(train_ids), half(valid_ids), *map(jnp.asarray, statistics))

@@ -1,30 +1,33 @@
 """What a search method is: pure functions over architecture parameters.
 
-A method says how alpha starts, how it relaxes, what is added to either loss, how
-alpha is projected after its update, what it remembers of each example and how a
-genotype is read off. It never runs a loop: `nasjax.bilevel` has the one step that
-all methods share. Every field but the first two has a default that does nothing,
-so a method is the few fields in which it differs, and two methods compose by
-``method._replace(...)`` or `add_weight_loss` and `add_arch_loss`.
+A method says how alpha starts, how it relaxes (to one sub-graph or to several), what
+is added to either loss, how alpha is projected after its update, what it remembers of
+each example and how a genotype is read off. It never runs a loop: `nasjax.bilevel` has
+the one step that all methods share. Every field but the first three has a default
+that does nothing, so a method is the few fields in which it differs, and two methods
+compose by ``method._replace(...)`` or by functions from a method to a method, such as
+`add_weight_loss`, `add_arch_loss` and `sd_darts.add_voting_teachers`.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
-from nasjax import genotype, relaxations
+from nasjax import genotype, relaxations, schedules
 from nasjax.base import Array, Key, Schedule, Tree
 from nasjax.data.batches import Batch
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
 
-#: Architecture parameters: ``{cell type: [E, O]}``, float32.
+#: Architecture parameters: ``{cell type: [E, O]}``, float32; a method may add arrays
+#: of its own under other names.
 Alpha = Mapping[str, Array]
 
 
 class Terms(NamedTuple):
-    """What an added loss or a memory may read in one step.
+    """What an added loss may read, for one sub-graph.
 
     Attributes:
       space: the search space, as the method adapted it.
@@ -35,11 +38,12 @@ class Terms(NamedTuple):
       memory: the method's memory before this step.
       progress: fraction of the search.
       epoch: int32 scalar.
-      forward: ``architecture -> logits`` of the same weights and batch, inside an
-        added loss.
+      forward: ``architecture -> logits`` of the same batch and weights, the weights
+        under `stop_gradient`: for teachers, at no memory for a backward pass.
+      mean: ``[B] -> scalar`` over the examples of weight 1, of all devices.
     """
 
-    space: Any
+    space: SearchSpace
     alpha: Alpha
     architecture: Architecture
     logits: Array
@@ -47,7 +51,8 @@ class Terms(NamedTuple):
     memory: Tree
     progress: Array
     epoch: Array
-    forward: Any
+    forward: Callable[[Architecture], Array]
+    mean: Callable[[Array], Array]
 
 
 def no_loss(terms: Terms) -> Array:
@@ -68,14 +73,74 @@ def no_memory(num_examples: int, num_classes: int) -> Tree:
     return ()
 
 
-def keep_memory(terms: Terms) -> Tree:
+def keep_memory(memory: Tree, batch: Batch, probs: Array, epoch: Array) -> Tree:
     """The memory unchanged."""
-    return terms.memory
+    del batch, probs, epoch
+    return memory
 
 
 def same_space(space: SearchSpace) -> SearchSpace:
     """The space as it is."""
     return space
+
+
+def normal_alpha(scale: float) -> Callable[[Key, SearchSpace], Alpha]:
+    """An `init` that draws alpha from N(0, scale^2). It consumes its key."""
+
+    def init(key: Key, space: SearchSpace) -> Alpha:
+        keys = jax.random.split(key, len(space.cell_types))
+        shape = (space.num_edges, space.num_ops)
+        return {
+            name: scale * jax.random.normal(subkey, shape)
+            for name, subkey in zip(space.cell_types, keys, strict=True)
+        }
+
+    return init
+
+
+def constant_alpha(value: float) -> Callable[[Key, SearchSpace], Alpha]:
+    """An `init` that starts alpha at one value."""
+
+    def init(key: Key, space: SearchSpace) -> Alpha:
+        del key
+        shape = (space.num_edges, space.num_ops)
+        # An array each: one that stands twice in a state cannot be donated.
+        return {name: jnp.full(shape, value, jnp.float32) for name in space.cell_types}
+
+    return init
+
+
+def each_cell(
+    relax: Callable[[Key, Array], Any], key: Key, alpha: Alpha, space: SearchSpace
+) -> Architecture:
+    """``relax(key, [E, O])`` of every cell type, with a key of its own.
+
+    Consumes the key.
+    """
+    keys = jax.random.split(key, len(space.cell_types))
+    return {
+        name: relax(subkey, alpha[name])
+        for name, subkey in zip(space.cell_types, keys, strict=True)
+    }
+
+
+def softmax_strengths(alpha: Alpha, space: SearchSpace) -> dict[str, Array]:
+    """Softmax over the operations of each edge."""
+    return {name: relaxations.softmax(alpha[name]) for name in space.cell_types}
+
+
+class Candidates(NamedTuple):
+    """A choice among sampled architectures at the end of a search.
+
+    Attributes:
+      number: architectures drawn.
+      batches: of the validation half on which each is measured.
+      finalists: the best of them, measured on the whole half.
+    """
+
+    number: int
+    batches: int
+    finalists: int
 
 
 class Method(NamedTuple):
@@ -84,31 +149,43 @@ class Method(NamedTuple):
     Attributes:
       name: the field's name of it.
       init: ``(key, space) -> alpha``. Consumes the key.
-      relax: ``(key, alpha, progress, space) -> architecture``. Consumes the key.
-      strengths: ``[..., O] alpha -> [..., O]``, comparable between edges, by which
-        a genotype is derived.
+      relax: ``(key, alpha, progress, space) -> architecture``, its leaves with a
+        leading K where the method has `subgraphs`. Consumes the key.
+      strengths: ``(alpha, space) -> {cell type: [E, O]}``, comparable between edges,
+        by which a genotype is derived.
       adapt: the space the method searches in, given the one asked for.
-      weight_loss: added to the training loss of the weights.
-      arch_loss: added to the validation loss of alpha.
+      weight_loss: added to the training loss of the weights, once a sub-graph.
+      arch_loss: added to the validation loss of alpha, once a sub-graph.
       project: ``(alpha, architecture) -> alpha`` after alpha's update, with the
-        architecture its gradient was taken at.
-      init_memory: ``(num_examples, num_classes) -> tree`` kept on the device.
-      remember: the memory after a weight step.
-      order: 1, or 2 for the gradient through the weights' own step.
+        architecture its gradient was taken at, sub-graph after sub-graph.
+      init_memory: ``(num_examples, num_classes) -> tree`` kept on the device; the
+        second axis of each array is the example's.
+      remember: ``(memory, batch, probs [B, Y], epoch) -> memory`` after a weight
+        step, with the outputs (their mean over sub-graphs); ``batch.rows`` is where.
+      order: 1, 2 for the gradient through the weights' own step, 0 leaves alpha as
+        it is.
+      arch_start: epoch from which alpha is trained.
+      subgraphs: K that are run in a step, their losses summed; None is one, without
+        the leading axis.
+      candidates: architectures to draw at the end of the search, the best of which
+        is written into alpha; None derives from alpha as it is.
       schedules: what changes with progress, by name, for logs and report.
     """
 
     name: str
     init: Callable[[Key, SearchSpace], Alpha]
     relax: Callable[[Key, Alpha, Array, SearchSpace], Architecture]
-    strengths: Callable[[Array], Array] = relaxations.softmax
+    strengths: Callable[[Alpha, SearchSpace], dict[str, Array]] = softmax_strengths
     adapt: Callable[[SearchSpace], SearchSpace] = same_space
     weight_loss: Callable[[Terms], Array] = no_loss
     arch_loss: Callable[[Terms], Array] = no_loss
     project: Callable[[Alpha, Architecture], Alpha] = no_projection
     init_memory: Callable[[int, int], Tree] = no_memory
-    remember: Callable[[Terms], Tree] = keep_memory
+    remember: Callable[[Tree, Batch, Array, Array], Tree] = keep_memory
     order: int = 1
+    arch_start: int = 0
+    subgraphs: int | None = None
+    candidates: Candidates | None = None
     schedules: Mapping[str, Schedule] = {}
 
     def derive(self, space: SearchSpace, alpha: Mapping[str, Any]) -> genotype.Genotype:
@@ -118,17 +195,46 @@ class Method(NamedTuple):
           ValueError: alpha is not of the space, or not finite.
         """
         genotype.check_alpha(space, alpha)
-        strengths = {name: self.strengths(jnp.asarray(a)) for name, a in alpha.items()}
-        return genotype.derive(space, strengths)
+        arrays = {name: jnp.asarray(values) for name, values in alpha.items()}
+        return genotype.derive(space, self.strengths(arrays, space))
 
 
-def add_weight_loss(method: Method, loss: Callable[[Terms], Array]) -> Method:
-    """The method with one more term in the weights' loss."""
+def add_weight_loss(
+    method: Method,
+    loss: Callable[[Terms], Array],
+    *,
+    strength: Schedule = schedules.constant(1.0),
+    name: str = "",
+) -> Method:
+    """The method with one more term in the weights' loss.
+
+    Args:
+      method: to add to.
+      loss: of one sub-graph.
+      strength: factor of it, by progress.
+      name: of the strength among the method's schedules; "" leaves it out.
+    """
     first = method.weight_loss
-    return method._replace(weight_loss=lambda terms: first(terms) + loss(terms))
+    return method._replace(
+        weight_loss=lambda terms: first(terms) + strength(terms.progress) * loss(terms),
+        schedules=_with(method, name, strength),
+    )
 
 
-def add_arch_loss(method: Method, loss: Callable[[Terms], Array]) -> Method:
-    """The method with one more term in alpha's loss."""
+def add_arch_loss(
+    method: Method,
+    loss: Callable[[Terms], Array],
+    *,
+    strength: Schedule = schedules.constant(1.0),
+    name: str = "",
+) -> Method:
+    """The method with one more term in alpha's loss; see `add_weight_loss`."""
     first = method.arch_loss
-    return method._replace(arch_loss=lambda terms: first(terms) + loss(terms))
+    return method._replace(
+        arch_loss=lambda terms: first(terms) + strength(terms.progress) * loss(terms),
+        schedules=_with(method, name, strength),
+    )
+
+
+def _with(method: Method, name: str, schedule: Schedule) -> Mapping[str, Schedule]:
+    return {**method.schedules, name: schedule} if name else method.schedules

@@ -1,11 +1,9 @@
 """DARTS: differentiable architecture search (Liu et al., arXiv 1806.09055)."""
 
-import jax
-
 from nasjax import relaxations
 from nasjax.base import Array, Key
 from nasjax.cell import Mixture
-from nasjax.methods.base import Alpha, Method
+from nasjax.methods.base import Alpha, Method, normal_alpha
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
 
@@ -24,21 +22,14 @@ def darts(*, order: int = 1, alpha_scale: float = 1e-3) -> Method:
     """
     if order not in (1, 2):
         raise ValueError(f"{order=} is not 1 or 2")
-
-    def init(key: Key, space: SearchSpace) -> Alpha:
-        keys = jax.random.split(key, len(space.cell_types))
-        shape = (space.num_edges, space.num_ops)
-        return {
-            cell_type: alpha_scale * jax.random.normal(subkey, shape)
-            for cell_type, subkey in zip(space.cell_types, keys, strict=True)
-        }
-
-    return Method("darts", init, relax_to_mixture, order=order)
+    return Method("darts", normal_alpha(alpha_scale), relax_to_mixture, order=order)
 
 
 def relax_to_mixture(
     key: Key, alpha: Alpha, progress: Array, space: SearchSpace
 ) -> Architecture:
     """Every operation of every edge by its softmax weight (Eq. 2)."""
-    del key, progress, space
-    return {name: Mixture(relaxations.softmax(a)) for name, a in alpha.items()}
+    del key, progress
+    return {
+        name: Mixture(relaxations.softmax(alpha[name])) for name in space.cell_types
+    }

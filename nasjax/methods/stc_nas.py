@@ -14,7 +14,14 @@ import jax.numpy as jnp
 from nasjax import losses, relaxations, schedules
 from nasjax.base import Array, Key, Schedule
 from nasjax.cell import Path
-from nasjax.methods.base import Alpha, Method, Terms
+from nasjax.methods.base import (
+    Alpha,
+    Method,
+    Terms,
+    add_arch_loss,
+    constant_alpha,
+    each_cell,
+)
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
 
@@ -48,39 +55,37 @@ def stc_nas(
         raise ValueError(f"{activation=} is not one of {sorted(ACTIVATIONS)}")
     weigh = ACTIVATIONS[activation]
 
-    def init(key: Key, space: SearchSpace) -> Alpha:
-        del key
-        shape = (space.num_edges, space.num_ops)
-        # An array each: one that stands twice in a state cannot be donated.
-        return {
-            name: jnp.full(shape, alpha_start, jnp.float32) for name in space.cell_types
-        }
-
     def relax(
         key: Key, alpha: Alpha, progress: Array, space: SearchSpace
     ) -> Architecture:
-        keys = jax.random.split(key, len(alpha))
-        sample = partial(
-            sample_cell, space, noise_range=noise_range(progress), activation=weigh
+        return each_cell(
+            partial(
+                sample_cell,
+                space,
+                noise_range=noise_range(progress),
+                activation=weigh,
+            ),
+            key,
+            alpha,
+            space,
         )
-        return {
-            name: sample(subkey, alpha[name])
-            for name, subkey in zip(space.cell_types, keys, strict=True)
-        }
 
-    def arch_loss(terms: Terms) -> Array:
-        return js_strength(terms.progress) * js_loss(terms, activation=weigh)
+    def strengths(alpha: Alpha, space: SearchSpace) -> dict[str, Array]:
+        return {name: weigh(alpha[name]) for name in space.cell_types}
 
-    return Method(
+    def js(terms: Terms) -> Array:
+        return js_loss(terms, activation=weigh)
+
+    method = Method(
         "stc_nas",
-        init,
+        constant_alpha(alpha_start),
         relax,
-        strengths=weigh,
+        strengths=strengths,
         adapt=without_none,
-        arch_loss=arch_loss,
         project=project_sampled,
-        schedules={"noise_range": noise_range, "js_strength": js_strength},
+        schedules={"noise_range": noise_range},
     )
+    return add_arch_loss(method, js, strength=js_strength, name="js_strength")
 
 
 def without_none(space: SearchSpace) -> SearchSpace:
@@ -115,14 +120,15 @@ def js_loss(terms: Terms, *, activation: Callable[[Array], Array]) -> Array:
     does not say how alpha is normalised, so the division is an assumption.
     """
     total = jnp.zeros(())
-    for name, alpha in terms.alpha.items():
+    for name in terms.space.cell_types:
+        alpha = terms.alpha[name]
         path = terms.architecture[name]
         assert isinstance(path, Path)
         own = losses.normalised(activation(alpha))
         sampled = jax.nn.one_hot(path.operation, alpha.shape[-1])
         divergence = losses.js_divergence(sampled, own)
         total += losses.weighted_mean(divergence, path.active.astype(jnp.float32))
-    return total / len(terms.alpha)
+    return total / len(terms.space.cell_types)
 
 
 def project_sampled(alpha: Alpha, architecture: Architecture) -> Alpha:
@@ -132,10 +138,10 @@ def project_sampled(alpha: Alpha, architecture: Architecture) -> Alpha:
     by Adam's momentum alone. An entry that is not sampled may leave [0, 1] by
     momentum or the JS loss, until it is sampled again.
     """
-    projected = {}
-    for name, values in alpha.items():
-        path = architecture[name]
+    projected = dict(alpha)
+    for name, path in architecture.items():
         assert isinstance(path, Path)
+        values = alpha[name]
         chosen = jax.nn.one_hot(path.operation, values.shape[-1], dtype=bool)
         sampled = chosen & path.active[:, None]
         projected[name] = jnp.where(sampled, jnp.clip(values, 0.0, 1.0), values)

@@ -10,7 +10,14 @@ from jax import lax
 
 from nasjax import ops, supernet
 from nasjax.base import Array, Tree
-from nasjax.cell import apply_cell, cell_template, recomputed_switch
+from nasjax.cell import (
+    Mixture,
+    Path,
+    apply_cell,
+    cell_template,
+    for_cell,
+    recomputed_switch,
+)
 from nasjax.genotype import derive_two_edges_per_node
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture, Settings, Supernet
@@ -109,19 +116,24 @@ def _edges_template(cells: tuple[CellPlan, ...], space: SearchSpace) -> Tree:
     )
 
 
-def _preprocess(weights: Tree, x: Array) -> Array:
+def _preprocess(weights: Tree, x: Array, *, context: ops.Context) -> Array:
     """An input of a cell, brought to its channels and resolution."""
     if isinstance(weights, dict):
-        return ops.factorized_reduce(weights, x)
-    return ops.relu_conv_bn(x, weights)
+        return ops.factorized_reduce(weights, x, context=context)
+    return ops.relu_conv_bn(x, weights, context=context)
 
 
 def _choose(
-    entries: list[Array], kernels: tuple[Array, ...], index: Array, x: Array
+    entries: list[Array],
+    kernels: tuple[Array, ...],
+    index: Array,
+    x: Array,
+    *,
+    context: ops.Context,
 ) -> Array:
     """Input of the ``index``-th cell of a stage: an entry, or made of ``x``."""
     if not entries:
-        return ops.relu_conv_bn(x, jnp.stack(kernels)[index])
+        return ops.relu_conv_bn(x, jnp.stack(kernels)[index], context=context)
 
     def entry(at: int, entries: list[Array], kernel: Array, x: Array) -> Array:
         del kernel, x
@@ -129,7 +141,7 @@ def _choose(
 
     def made(entries: list[Array], kernel: Array, x: Array) -> Array:
         del entries
-        return ops.relu_conv_bn(x, kernel)
+        return ops.relu_conv_bn(x, kernel, context=context)
 
     branches = [partial(entry, at) for at in range(len(entries))]
     if not kernels:
@@ -142,34 +154,47 @@ def _choose(
 
 def _run_stage(
     weights: dict[str, Tree],
-    run_cell: Callable[[Tree, Array, Array], Array],
+    run_cell: Callable[[Tree, Array, Array, Array], Array],
     before: Array,
     previous: Array,
     *,
     width: int,
+    context: ops.Context,
 ) -> tuple[Array, Array]:
-    """Run the normal cells of one resolution as one loop.
+    """Run the cells of one stage, more than one as a loop.
 
     The first cells read what comes from outside the stage, in other shapes: their
     inputs are made ahead and chosen by the cell's number.
 
     Args:
       weights: ``before`` and ``previous`` of each cell, ``edges`` stacked.
-      run_cell: ``(edge weights, input, input) -> output``.
+      run_cell: ``(edge weights, cell of the stage, input, input) -> output``.
       before: output of the cell before the previous one.
       previous: output of the previous cell.
       width: channels of a cell's output.
+      context: of the preprocessing.
     """
+    prepare = jax.checkpoint(partial(_preprocess, context=context))
+    choose = partial(_choose, context=context)
+
+    if len(weights["before"]) == 1:  # nothing to loop over
+        output = run_cell(
+            jax.tree.map(lambda a: a[0], weights["edges"]),
+            jnp.zeros((), jnp.int32),
+            prepare(weights["before"][0], before),
+            prepare(weights["previous"][0], previous),
+        )
+        return previous, output
 
     def is_inside(own: Tree) -> bool:
         return not isinstance(own, dict) and own.shape[1] == width
 
     outside = [w for w in weights["before"] if not is_inside(w)]
     first_entries = [
-        _preprocess(own, x) for own, x in zip(outside, (before, previous), strict=False)
+        prepare(own, x) for own, x in zip(outside, (before, previous), strict=False)
     ]
     second_entries = [
-        _preprocess(own, previous) for own in weights["previous"] if not is_inside(own)
+        prepare(own, previous) for own in weights["previous"] if not is_inside(own)
     ]
     first_kernels = weights["before"][len(first_entries) :]
     second_kernels = weights["previous"][len(second_entries) :]
@@ -180,9 +205,9 @@ def _run_stage(
     ) -> tuple[tuple[Array, Array], None]:
         before, previous = states
         edges, index = cell
-        first = _choose(first_entries, first_kernels, index, before)
-        second = _choose(second_entries, second_kernels, index, previous)
-        return (previous, run_cell(edges, first, second)), None
+        first = choose(first_entries, first_kernels, index, before)
+        second = choose(second_entries, second_kernels, index, previous)
+        return (previous, run_cell(edges, index, first, second)), None
 
     start = (
         nothing if first_entries else before,
@@ -220,39 +245,42 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
         ),
     }
 
+    context = settings.context
+
+    def run_cell(
+        cell: CellPlan, runs: Mixture | Path, edges: Tree, number: Array, *inputs: Array
+    ) -> Array:
+        return apply_cell(
+            edges,
+            for_cell(runs, number),
+            inputs,
+            space=space,
+            reduction=cell.reduction,
+            context=context,
+        )
+
     def apply(weights: Tree, architecture: Architecture, images: Array) -> Array:
         x = supernet.enter(images, settings.dtype)
-        before = previous = supernet.apply_stem(weights["stem"], x)
+        stem = partial(supernet.apply_stem, context=context)
+        x = stem(weights["stem"], x)
+        before = previous = x
         for (first, end), edges in zip(runs, weights["edges"], strict=True):
             cell = cells[first]
-
-            def run_cell(edges: Tree, *inputs: Array, cell: CellPlan = cell) -> Array:
-                return apply_cell(
-                    edges,
-                    architecture["reduce" if cell.reduction else "normal"],
-                    inputs,
-                    space=space,
-                    reduction=cell.reduction,
-                    context=settings.context,
-                )
-
+            own = architecture["reduce" if cell.reduction else "normal"]
+            run = partial(run_cell, cell, for_cell(own, first))
             stage = {
                 "before": weights["before"][first:end],
                 "previous": weights["previous"][first:end],
                 "edges": edges,
             }
-            if end - first == 1:
-                output = run_cell(
-                    jax.tree.map(lambda a: a[0], edges),
-                    _preprocess(stage["before"][0], before),
-                    _preprocess(stage["previous"][0], previous),
-                )
-                before, previous = previous, output
-            else:
-                width = len(space.output) * cell.channels
-                before, previous = _run_stage(
-                    stage, run_cell, before, previous, width=width
-                )
+            before, previous = _run_stage(
+                stage,
+                run,
+                before,
+                previous,
+                width=len(space.output) * cell.channels,
+                context=context,
+            )
         return supernet.apply_head(weights["head"], previous)
 
     return Supernet(

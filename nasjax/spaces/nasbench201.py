@@ -3,11 +3,12 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from nasjax import ops, primitives, supernet
 from nasjax.base import Array, Tree
-from nasjax.cell import apply_cell, cell_template
+from nasjax.cell import apply_cell, cell_template, for_cell
 from nasjax.genotype import derive_every_edge
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture, Settings, Supernet
@@ -53,13 +54,15 @@ def _residual_template(channels: int) -> dict[str, Tree]:
     }
 
 
-def _apply_residual(weights: dict[str, Array], x: Array) -> Array:
+def _apply_residual(
+    weights: dict[str, Array], x: Array, *, context: ops.Context
+) -> Array:
     """Two ReLU-convolution-BN; the shortcut is a 2×2 average and a 1×1.
 
     Its batch normalisation has no scale and no offset, as in the cells.
     """
-    y = ops.relu_conv_bn(x, weights["first"], stride=2)
-    y = ops.relu_conv_bn(y, weights["second"])
+    y = ops.relu_conv_bn(x, weights["first"], stride=2, context=context)
+    y = ops.relu_conv_bn(y, weights["second"], context=context)
     return y + primitives.pointwise(primitives.avg_pool_2x2(x), weights["shortcut"])
 
 
@@ -74,6 +77,7 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
         raise ValueError(
             f"NAS-Bench-201 halves images twice: {height}×{width} is not of 4s"
         )
+    context = settings.context
     widths = [settings.channels * 2**stage for stage in range(_NUM_STAGES)]
 
     stack = (settings.num_cells,)
@@ -90,25 +94,28 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
 
     def apply(weights: Tree, architecture: Architecture, images: Array) -> Array:
         x = supernet.enter(images, settings.dtype)
-        x = supernet.apply_stem(weights["stem"], x)
+        x = supernet.apply_stem(weights["stem"], x, context=context)
 
-        def step(x: Array, cell_weights: Tree) -> tuple[Array, None]:
+        def step(x: Array, cell: tuple[Tree, Array]) -> tuple[Array, None]:
+            own, number = cell
             output = apply_cell(
-                cell_weights,
-                architecture["cell"],
+                own,
+                for_cell(architecture["cell"], number),
                 (x,),
                 space=space,
                 reduction=False,
-                context=settings.context,
+                context=context,
             )
             return output, None
 
         for stage, stack in enumerate(weights["stages"]):
             if stage:
-                x = _apply_residual(weights["residuals"][stage - 1], x)
-            x, _ = lax.scan(step, x, stack)
+                residual = weights["residuals"][stage - 1]
+                x = _apply_residual(residual, x, context=context)
+            numbers = stage * settings.num_cells + jnp.arange(settings.num_cells)
+            x, _ = lax.scan(step, x, (stack, numbers))
         last = weights["last"]
-        x = primitives.affine(primitives.batch_norm(x), last["scale"], last["offset"])
+        x = primitives.affine(context.batch_norm(x), last["scale"], last["offset"])
         return supernet.apply_head(weights["head"], jax.nn.relu(x))
 
     return Supernet(

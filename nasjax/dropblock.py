@@ -1,0 +1,74 @@
+"""DropBlock on skip-connects (Ghiasi et al., arXiv 1810.12890; MSG-DAS section 3.3)."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from nasjax.base import Array, Key, Tree
+from nasjax.ops import Context, Operation
+
+
+def drop_block(
+    key: Key,
+    x: Array,
+    *,
+    rate: Array | float,
+    block_size: int = 3,
+    offset: Array | int = 0,
+) -> Array:
+    """Zero square blocks of each channel of each example, rescale what is kept.
+
+    Consumes the key. Centres are drawn where a block fits, at the rate that drops
+    ``rate`` of the units on average; the kept ones are scaled by the share of them in
+    their example, so that neither the batch nor the devices matter to an example.
+
+    Args:
+      key: PRNG key.
+      x: ``[C, H, W, B]``.
+      rate: share of the units, 0 leaves x as it is.
+      block_size: pixels, cut to the feature map where that is smaller.
+      offset: of the first example in the batch of all devices.
+
+    Returns:
+      ``[C, H, W, B]``.
+    """
+    channels, height, width, batch = x.shape
+    rows, columns = min(block_size, height), min(block_size, width)
+    fits = (height - rows + 1) * (width - columns + 1)
+    seed_rate = rate / (rows * columns) * (height * width / fits)
+
+    def centres(number: Array) -> Array:
+        shape = (channels, height - rows + 1, width - columns + 1)
+        own = jax.random.fold_in(key, number)
+        return jax.random.bernoulli(own, jnp.minimum(seed_rate, 1.0), shape)
+
+    numbers = jnp.arange(batch, dtype=jnp.int32) + offset
+    drawn = jax.vmap(centres, out_axes=-1)(numbers).astype(jnp.float32)
+    padding = [(0, 0), (rows - 1, rows - 1), (columns - 1, columns - 1), (0, 0)]
+    dropped = lax.reduce_window(
+        drawn, -jnp.inf, lax.max, (1, rows, columns, 1), (1, 1, 1, 1), padding
+    )
+    keep = 1.0 - jnp.maximum(dropped, 0.0)
+    share = keep.mean(axis=(0, 1, 2), keepdims=True)
+    return x * (keep / jnp.maximum(share, 1e-6)).astype(x.dtype)
+
+
+def with_drop_block(operation: Operation, *, block_size: int) -> Operation:
+    """The operation with DropBlock on its output where its stride is 1."""
+
+    def apply(weights: Tree, x: Array, stride: int, context: Context) -> Array:
+        y = operation.apply(weights, x, stride, context)
+        if stride != 1 or context.drop is None:
+            return y
+        offset: Array | int = 0
+        if context.axis_name is not None:
+            offset = lax.axis_index(context.axis_name) * y.shape[-1]
+        return drop_block(
+            context.drop.key,
+            y,
+            rate=context.drop.rate,
+            block_size=block_size,
+            offset=offset,
+        )
+
+    return operation._replace(apply=apply)

@@ -1,0 +1,58 @@
+"""Combinations that no paper has: parts of one method on another."""
+
+import jax
+
+from nasjax import schedules
+from nasjax.base import Array, Schedule
+from nasjax.methods.base import Method, Terms, add_arch_loss
+from nasjax.methods.msg_das import gumbel_paths
+from nasjax.methods.sd_darts import add_voting_teachers
+from nasjax.methods.stc_nas import js_loss, stc_nas
+
+
+def stc_nas_sd(
+    *,
+    noise_range: Schedule = schedules.linear(0.3, 0.0),
+    js_strength: Schedule = schedules.linear(0.0, 2.0),
+    strength: Schedule = schedules.constant(1.0),
+    window: int = 2,
+    warmup: int = 25,
+    voting: str = "mean",
+    decay: float = 0.5,
+    ring_dtype: str = "float32",
+) -> Method:
+    """STC-NAS's sampling with SD-DARTS's voting teachers.
+
+    A vote is then the mean of what different sampled paths said of an example. The
+    arguments are those of `stc_nas` and `add_voting_teachers`.
+    """
+    return add_voting_teachers(
+        stc_nas(noise_range=noise_range, js_strength=js_strength),
+        strength=strength,
+        window=window,
+        warmup=warmup,
+        voting=voting,
+        decay=decay,
+        ring_dtype=ring_dtype,
+    )._replace(name="stc_nas_sd")
+
+
+def gumbel_js(
+    *,
+    k: int = 2,
+    temperature: Schedule = schedules.linear(10.0, 1.0),
+    js_strength: Schedule = schedules.linear(0.0, 2.0),
+    alpha_start: float = 0.0,
+) -> Method:
+    """MSG-DAS's Gumbel-TopK sub-graphs with STC-NAS's JS loss.
+
+    The weights of an edge, softmax(alpha), are drawn towards each operation sampled on
+    it. The arguments are those of `gumbel_paths` and `stc_nas`.
+    """
+
+    def js(terms: Terms) -> Array:
+        return js_loss(terms, activation=jax.nn.softmax)
+
+    method = gumbel_paths(k=k, temperature=temperature, alpha_start=alpha_start)
+    method = add_arch_loss(method, js, strength=js_strength, name="js_strength")
+    return method._replace(name="gumbel_js")

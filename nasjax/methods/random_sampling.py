@@ -1,0 +1,62 @@
+"""Random search with weight sharing (Li and Talwalkar, arXiv 1902.07638)."""
+
+from functools import partial
+
+import jax.numpy as jnp
+
+from nasjax import relaxations
+from nasjax.base import Array, Key
+from nasjax.cell import Path
+from nasjax.methods.base import Alpha, Candidates, Method, constant_alpha, each_cell
+from nasjax.methods.stc_nas import without_none
+from nasjax.space import SearchSpace
+from nasjax.supernet import Architecture
+
+
+def random_sampling(
+    *, candidates: int = 1000, batches: int = 10, finalists: int = 10
+) -> Method:
+    """A uniformly random cell in every step; the best of many on validation at the end.
+
+    Alpha is not trained. It is 0 until the end, and then 1 at the operations of the
+    architecture that was chosen.
+
+    Args:
+      candidates: architectures drawn at the end.
+      batches: of the validation half on which each is measured (the paper says "a
+        partial validation set").
+      finalists: of which the best on the whole half is taken.
+
+    Raises:
+      ValueError: a number below 1, or more finalists than candidates.
+    """
+    for name, value in {"candidates": candidates, "batches": batches}.items():
+        if value < 1:
+            raise ValueError(f"{name}={value} is not at least 1")
+    if not 1 <= finalists <= candidates:
+        raise ValueError(f"{finalists=} is not from 1 to {candidates}, the candidates")
+    return Method(
+        "random",
+        constant_alpha(0.0),
+        relax,
+        strengths=lambda alpha, space: {name: alpha[name] for name in space.cell_types},
+        adapt=without_none,
+        order=0,
+        candidates=Candidates(candidates, batches, finalists),
+    )
+
+
+def relax(key: Key, alpha: Alpha, progress: Array, space: SearchSpace) -> Architecture:
+    """Uniform over operations and over the edges a genotype may keep, at alpha 0.
+
+    Noise below 1 on top of alpha: where alpha holds a chosen architecture as ones, that
+    is what is run.
+    """
+    del progress
+    return each_cell(partial(_sample, space), key, alpha, space)
+
+
+def _sample(space: SearchSpace, key: Key, alpha: Array) -> Path:
+    sample = relaxations.sample_kronecker(key, alpha, noise_range=1.0)
+    active = relaxations.strongest_edges(space, sample.score)
+    return Path(sample.operation, jnp.ones_like(sample.weight), active)
