@@ -12,6 +12,7 @@ from nasjax import ops, optimizers, search, spaces, supernet
 from nasjax.bilevel import Optimizers, SearchState
 from nasjax.checkpoint import Checkpoints
 from nasjax.data import Augmentation, DeviceData, load, to_device
+from nasjax.data.batches import Half
 from nasjax.methods import Method, darts, stc_nas
 from nasjax.supernet import Supernet
 from nasjax.workdir import Workdir
@@ -24,7 +25,13 @@ CONFIG = {"seed": 0, "search": {"epochs": EPOCHS}}
 
 @functools.cache
 def digits() -> DeviceData:
-    return to_device(load("digits", max_examples=EXAMPLES), seed=0)
+    dataset = load("digits", max_examples=EXAMPLES)
+    return to_device(dataset, batch_size=BATCH, seed=0)
+
+
+def num_examples(half: Half) -> int:
+    """Those that do not only fill the last batch up."""
+    return int(half.weights.sum())
 
 
 def linear_net() -> Supernet:
@@ -79,7 +86,6 @@ def prepare(
             digits(),
             optimizers=both_optimizers(learning_rate),
             epochs=EPOCHS,
-            batch_size=BATCH,
             seed=seed,
             augmentation=AUGMENTATION,
         )

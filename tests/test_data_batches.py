@@ -1,11 +1,10 @@
 """The halves, the batches of an epoch, and a batch itself."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from nasjax.base import InputError
 from nasjax.data import (
     Augmentation,
     Dataset,
+    DeviceData,
     epoch_order,
     num_steps,
     preprocess,
@@ -21,6 +21,7 @@ from nasjax.data import (
     to_device,
     to_device_with_test,
 )
+from nasjax.data.batches import Half, slots
 
 RNG = np.random.default_rng(0)
 
@@ -64,124 +65,259 @@ def test_an_empty_half_is_refused(num: int, fraction: float):
         split_half(0, num, train_fraction=fraction)
 
 
-def test_device_data_has_the_statistics_of_its_train_part():
+# --- on the device ---------------------------------------------------------------
+
+
+def real(half: Half) -> np.ndarray:
+    """``[T, B]``, whether an example stands there; else it only fills up."""
+    return np.asarray(half.weights) == 1
+
+
+def test_device_data_has_the_examples_of_its_halves_and_the_statistics_of_train():
     dataset = make()
-    data = to_device(dataset, seed=1)
-    np.testing.assert_array_equal(data.images, dataset.images)
-    np.testing.assert_array_equal(data.labels, dataset.labels)
-    assert data.images.dtype == jnp.uint8
-    assert data.train_ids.dtype == data.labels.dtype == jnp.int32
-    pixels = dataset.images[np.asarray(data.train_ids)] / 255
+    data = to_device(dataset, batch_size=4, seed=1)
+    parts = split_half(1, 11)
+    for half, ids in zip((data.train, data.valid), parts, strict=True):
+        assert half.images.shape == (2, 4, 4, 4, 3)
+        assert half.images.dtype == jnp.uint8
+        assert half.labels.dtype == half.ids.dtype == jnp.int32
+        assert half.weights.dtype == jnp.float32
+        assert half.ids[real(half)].tolist() == ids.tolist()
+        # Fillers are examples of the same half, whole.
+        np.testing.assert_array_equal(half.images, dataset.images[half.ids])
+        np.testing.assert_array_equal(half.labels, dataset.labels[half.ids])
+        assert set(np.ravel(half.ids)) == set(ids)
+    pixels = dataset.images[parts[0]] / 255
     np.testing.assert_allclose(data.mean, pixels.mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(data.std, pixels.std((0, 1, 2)), rtol=1e-5)
 
 
+def test_fillers_do_not_weigh_in_the_statistics():
+    dataset = make(9)
+    one, other = (to_device(dataset, batch_size=n, seed=0) for n in (5, 64))
+    np.testing.assert_array_equal(one.mean, other.mean)
+    np.testing.assert_array_equal(one.std, other.std)
+
+
 def test_a_test_split_follows_the_training_split():
     train, test = make(7), make(3)
-    data = to_device_with_test(train, test)
-    assert data.train_ids.tolist() == list(range(7))
-    np.testing.assert_array_equal(data.images[data.valid_ids], test.images)
-    np.testing.assert_array_equal(data.labels[data.valid_ids], test.labels)
+    data = to_device_with_test(train, test, batch_size=4)
+    assert data.train.ids[real(data.train)].tolist() == list(range(7))
+    assert data.valid.ids[real(data.valid)].tolist() == [7, 8, 9]
+    np.testing.assert_array_equal(data.valid.images[0, :3], test.images)
+    np.testing.assert_array_equal(data.valid.labels[0, :3], test.labels)
     pixels = train.images / 255
     np.testing.assert_allclose(data.mean, pixels.mean((0, 1, 2)), rtol=1e-5)
     with pytest.raises(InputError, match="image_shape of the test split"):
-        to_device_with_test(train, make(3, size=5))
+        to_device_with_test(train, make(3, size=5), batch_size=4)
 
 
-@settings(max_examples=12, deadline=None)
+@given(num=st.integers(1, 60), batch_size=st.integers(1, 70))
+def test_slots_hold_every_example_once_and_fillers_of_their_own_slot(
+    num: int, batch_size: int
+):
+    position, weights = slots(num, batch_size)
+    steps = num_steps(num, batch_size)
+    assert (steps - 1) * batch_size < num <= steps * batch_size
+    assert position.shape == weights.shape == (steps, batch_size)
+    assert position.dtype == np.int32
+    assert weights.dtype == np.float32
+    assert position[weights == 1].tolist() == list(range(num))
+    assert set(np.unique(weights)) <= {0.0, 1.0}
+    assert ((position >= 0) & (position < num)).all()
+    for slot in range(batch_size):
+        own = position[weights[:, slot] == 1, slot]
+        assert (own % batch_size == slot).all()
+        fillers = position[weights[:, slot] == 0, slot]
+        if len(own):
+            assert (fillers == own[0]).all()
+
+
+@pytest.mark.parametrize("bad", [(0, 4), (4, 0), (-1, 4), (4, -2)])
+def test_no_examples_and_empty_batches_are_refused(bad: tuple[int, int]):
+    for count in (num_steps, slots):
+        with pytest.raises(InputError, match="must be at least 1, got"):
+            count(*bad)
+
+
+# --- the order of an epoch -------------------------------------------------------
+
+
+def order_of(num: int, batch_size: int, **settings) -> tuple[np.ndarray, ...]:
+    """Positions and weights of the batches of an epoch, ``[T', B]`` each."""
+    position, weights = slots(num, batch_size)
+    settings = {"epoch": 0} | settings
+    order = epoch_order(jax.random.key(0), jnp.asarray(weights), **settings)
+    assert order.dtype == jnp.int32
+    rows, columns = np.asarray(order), np.arange(batch_size)
+    return position[rows, columns], weights[rows, columns]
+
+
+@settings(max_examples=15, deadline=None)
 @given(
     num=st.integers(1, 20),
     batch_size=st.integers(1, 25),
-    extra=st.integers(0, 3),
+    extra=st.integers(0, 5),
     epoch=st.integers(0, 5),
 )
-def test_every_example_counts_once_an_epoch(num, batch_size, extra, epoch):
-    ids = np.arange(num, dtype=np.int32) * 3 + 5
-    steps = num_steps(num, batch_size)
-    assert (steps - 1) * batch_size < num <= steps * batch_size
-    order, weights = (
-        np.asarray(part)
-        for part in epoch_order(
-            jax.random.key(0),
-            jnp.asarray(ids),
-            epoch=epoch,
-            batch_size=batch_size,
-            num_steps=steps + extra,
-        )
-    )
-    assert order.shape == weights.shape == (steps + extra, batch_size)
-    assert order.dtype == np.int32
-    assert weights.dtype == np.float32
-    counted = order[:steps][weights[:steps] == 1]
-    assert sorted(counted) == ids.tolist()
-    # The fill comes from the start of the same order.
-    flat = order.ravel()
-    np.testing.assert_array_equal(flat, np.resize(flat[:num], flat.shape))
-    assert set(np.unique(weights)) <= {0, 1}
-    # A batch beyond the needed ones repeats: its loss is no 0/0, none counts twice.
-    for batch, weight in zip(order[steps:], weights[steps:], strict=True):
-        assert weight.sum() == min(num, batch_size)
+def test_every_example_comes_once_an_epoch(num, batch_size, extra, epoch):
+    needed = num_steps(num, batch_size)
+    examples, weights = order_of(num, batch_size, epoch=epoch, num_steps=needed + extra)
+    assert examples.shape == (needed + extra, batch_size)
+    assert sorted(examples[:needed][weights[:needed] == 1]) == list(range(num))
+    # Only the last of the needed batches has fillers, so no loss is 0/0.
+    assert (weights[: needed - 1] == 1).all()
+    assert weights[needed - 1].any()
+    # An example stands in its slot, whenever it comes.
+    slot = np.broadcast_to(np.arange(batch_size), examples.shape)
+    assert (examples % batch_size == slot)[weights == 1].all()
+    # More batches than needed are those of the start once more.
+    np.testing.assert_array_equal(examples, np.resize(examples[:needed], slot.shape))
+    for batch, weight in zip(examples, weights, strict=True):
         assert len(set(batch[weight == 1])) == weight.sum()
 
 
-def test_order_is_new_every_epoch_and_jits_with_a_traced_epoch():
-    ids, key = jnp.arange(64), jax.random.key(0)
-    plain = functools.partial(epoch_order, batch_size=10)
-    traced = jax.jit(plain)
+@settings(max_examples=8, deadline=None)
+@given(
+    num=st.integers(1, 40),
+    width=st.integers(1, 4),
+    devices=st.integers(1, 4),
+    epoch=st.integers(0, 3),
+)
+def test_the_order_of_a_slot_does_not_depend_on_its_device(num, width, devices, epoch):
+    _, weights = slots(num, width * devices)
+    key = jax.random.key(3)
+    whole = epoch_order(key, jnp.asarray(weights), epoch=epoch)
+    for first in range(0, width * devices, width):
+        own = slice(first, first + width)
+        part = epoch_order(
+            key, jnp.asarray(weights[:, own]), epoch=epoch, first_slot=first
+        )
+        np.testing.assert_array_equal(part, whole[:, own])
+
+
+def test_the_order_is_new_every_epoch_and_in_every_slot_and_jits():
+    weights, key = jnp.ones((16, 10)), jax.random.key(0)
+    traced = jax.jit(epoch_order)
     for epoch in (0, 3):
-        for eager, compiled in zip(
-            plain(key, ids, epoch=epoch), traced(key, ids, epoch=epoch), strict=True
-        ):
-            np.testing.assert_array_equal(eager, compiled)
+        eager = epoch_order(key, weights, epoch=epoch)
+        np.testing.assert_array_equal(eager, traced(key, weights, epoch=epoch))
     assert traced._cache_size() == 1
-    first, second = traced(key, ids, epoch=0)[0], traced(key, ids, epoch=1)[0]
-    assert (first != second).any()
-    other = traced(jax.random.key(1), ids, epoch=0)[0]
-    assert (first != other).any()
+    first, second = (np.asarray(traced(key, weights, epoch=e)) for e in (0, 1))
+    other = np.asarray(traced(jax.random.key(1), weights, epoch=0))
+    for order in (first, second, other):
+        assert (np.sort(order, axis=0) == np.arange(16)[:, None]).all()
+    # Of 160 places, one in 16 is the same by chance.
+    for order in (second, other, first[:, ::-1]):
+        assert (order != first).mean() > 0.8
+
+
+def test_every_order_of_a_slot_is_as_likely_as_another():
+    """Six orders of three examples, and the filler of a fourth last in all."""
+    weights = jnp.concatenate([jnp.ones((3, 600)), jnp.zeros((1, 600))])
+    order = np.asarray(epoch_order(jax.random.key(2), weights, epoch=0))
+    assert (order[3] == 3).all()
+    counts = np.unique(order, axis=1, return_counts=True)[1]
+    assert len(counts) == 6
+    assert scipy.stats.chisquare(counts).pvalue > 1e-4
 
 
 def test_the_smaller_half_follows_the_larger():
-    train, valid = split_half(0, 9)  # 5 and 4: in pairs, 3 batches and 2
-    steps = num_steps(len(train), 2)
-    order, weights = epoch_order(
-        jax.random.key(0), jnp.asarray(valid), epoch=0, batch_size=2, num_steps=steps
-    )
+    # 5 and 4 examples, in pairs: 3 batches and 2.
+    examples, weights = order_of(4, 2, num_steps=num_steps(5, 2))
     assert weights.tolist() == [[1, 1]] * 3
-    np.testing.assert_array_equal(order[2], order[0])
+    np.testing.assert_array_equal(examples[2], examples[0])
 
 
 def test_too_few_steps_are_refused():
-    with pytest.raises(InputError, match=r"at least 3 for 5 examples .* got 2"):
-        epoch_order(
-            jax.random.key(0), jnp.arange(5), epoch=0, batch_size=2, num_steps=2
-        )
-    for bad in ((0, 4), (4, 0)):
-        with pytest.raises(InputError, match="at least 1"):
-            num_steps(*bad)
+    with pytest.raises(InputError, match="num_steps must be at least 3, got 2"):
+        epoch_order(jax.random.key(0), jnp.ones((3, 2)), epoch=0, num_steps=2)
+
+
+# --- a batch ---------------------------------------------------------------------
+
+
+def epoch_of(data: DeviceData, half: Half, epoch: int, **settings):
+    """The batches of an epoch."""
+    key, settings = jax.random.key(5), {"augmentation": None} | settings
+    order = epoch_order(jax.random.key(4), half.weights, epoch=epoch)
+    return [take(data, half, at, key, epoch=epoch, **settings) for at in order]
 
 
 def test_take_gathers_and_preprocesses():
-    data = to_device(make(), seed=0)
-    ids, weights = jnp.array([7, 2, 2], jnp.int32), jnp.array([1, 1, 0], jnp.float32)
+    dataset = make()
+    data = to_device(dataset, batch_size=3, seed=0)
+    order = jnp.array([1, 0, 1], jnp.int32)
     key, augmentation = jax.random.key(3), Augmentation(pad=1, cutout=2)
 
     @jax.jit
     def run(epoch):
-        return take(data, ids, weights, key, epoch=epoch, augmentation=augmentation)
+        return take(
+            data, data.train, order, key, epoch=epoch, augmentation=augmentation
+        )
 
     batch = run(4)
+    ids = np.asarray(data.train.ids)[[1, 0, 1], [0, 1, 2]]
     wanted = preprocess(
         key,
-        data.images[ids],
-        ids,
+        jnp.asarray(dataset.images[ids]),
+        jnp.asarray(ids),
         epoch=4,
         augmentation=augmentation,
         mean=data.mean,
         std=data.std,
     )
     np.testing.assert_allclose(batch.images, wanted, rtol=1e-6, atol=1e-6)
-    np.testing.assert_array_equal(batch.labels, np.asarray(data.labels)[[7, 2, 2]])
+    np.testing.assert_array_equal(batch.labels, dataset.labels[ids])
     np.testing.assert_array_equal(batch.ids, ids)
-    np.testing.assert_array_equal(batch.weights, weights)
-    plain = take(data, ids, weights, key, epoch=4, augmentation=None).images
+    assert batch.rows.tolist() == [3, 1, 5]
+    assert batch.weights.tolist() == [1, 1, 1]
+    plain = take(data, data.train, order, key, epoch=4, augmentation=None).images
     assert (np.asarray(plain) != np.asarray(batch.images)).any()
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    num=st.integers(2, 30),
+    batch_size=st.integers(1, 20),
+    fraction=st.sampled_from([0.3, 0.5, 0.8]),
+)
+def test_an_example_keeps_its_row_and_its_slot_and_shares_neither(
+    num: int, batch_size: int, fraction: float
+):
+    data = to_device(make(num), batch_size=batch_size, seed=1, train_fraction=fraction)
+    for half in (data.train, data.valid):
+        found: dict[int, set[tuple[int, int]]] = {}
+        for epoch in range(3):
+            batches = epoch_of(data, half, epoch)
+            for batch in batches:
+                rows = np.asarray(batch.rows)
+                assert len(set(rows)) == len(rows)
+                for slot in np.flatnonzero(np.asarray(batch.weights)):
+                    place = int(rows[slot]), int(slot)
+                    found.setdefault(int(batch.ids[slot]), set()).add(place)
+            every = np.concatenate([batch.rows for batch in batches])
+            assert sorted(every) == list(range(half.weights.size))
+        assert set(found) == set(half.ids[real(half)].tolist())
+        assert all(len(places) == 1 for places in found.values())
+        assert len(set.union(*found.values())) == len(found)
+
+
+def test_an_example_looks_the_same_whatever_the_batch_size():
+    """Its augmentation follows from its id and the epoch."""
+    dataset, augmentation = make(12), Augmentation(pad=1, cutout=2)
+    looks = []
+    for batch_size in (2, 5, 16):
+        data = to_device(dataset, batch_size=batch_size, seed=0)
+        batches = epoch_of(data, data.train, 2, augmentation=augmentation)
+        looks.append(
+            {
+                int(batch.ids[i]): np.asarray(batch.images[i])
+                for batch in batches
+                for i in np.flatnonzero(np.asarray(batch.weights))
+            }
+        )
+    for other in looks[1:]:
+        assert set(other) == set(looks[0])
+        for example, image in looks[0].items():
+            np.testing.assert_allclose(other[example], image, rtol=1e-6, atol=1e-6)
