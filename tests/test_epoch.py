@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import scipy.special
 
-from nasjax import epoch
+from nasjax import epoch, methods, spaces
 from nasjax.bilevel import SearchState, make_step
 from nasjax.data import Batch, Dataset, DeviceData, epoch_order, take, to_device
+from nasjax.data.batches import Half
 from nasjax.search import fingerprint
 from tests import searching
 from tests.searching import BATCH, EPOCHS, STEPS, TASKS
@@ -21,11 +22,18 @@ def at(step: int) -> jax.Array:
 # --- which examples --------------------------------------------------------------
 
 
-def plain_data(num: int, train_fraction: float) -> DeviceData:
+def plain_data(num: int, train_fraction: float, batch_size: int) -> DeviceData:
     images = np.zeros((num, 1, 1, 1), np.uint8)
     labels = np.arange(num, dtype=np.int32) % 2
     dataset = Dataset("plain", images, labels, ("even", "odd"))
-    return to_device(dataset, seed=0, train_fraction=train_fraction)
+    return to_device(
+        dataset, batch_size=batch_size, seed=0, train_fraction=train_fraction
+    )
+
+
+def ids_of(half: Half) -> np.ndarray:
+    """Of the examples of a half, without what fills it up."""
+    return np.sort(np.asarray(half.ids)[np.asarray(half.weights) == 1])
 
 
 def record(state: SearchState, train, valid):
@@ -43,13 +51,9 @@ def record(state: SearchState, train, valid):
 
 def counted_epochs(num: int, fraction: float, batch_size: int, epochs: int = 1):
     """How often each example counted, after each of some epochs."""
-    data = plain_data(num, fraction)
-    steps = epoch.steps_per_epoch(data, batch_size)
-    dispatch = jax.jit(
-        epoch.make_dispatch(
-            record, batch_size=batch_size, num_steps=steps, augmentation=None
-        )
-    )
+    data = plain_data(num, fraction, batch_size)
+    steps = epoch.steps_per_epoch(data)
+    dispatch = jax.jit(epoch.make_dispatch(record, num_steps=steps, augmentation=None))
     memory = {name: jnp.zeros(num) for name in ("train", "valid")}
     state = SearchState(at(0), (), {}, (), (), memory, jax.random.key(1))
     keys = epoch.data_keys(jax.random.key(0))
@@ -68,13 +72,14 @@ def counted_epochs(num: int, fraction: float, batch_size: int, epochs: int = 1):
 )
 def test_an_epoch_counts_every_example_once_in_its_half(num: int, batch_size: int):
     data, counts, metrics = counted_epochs(num, 0.5, batch_size, epochs=2)
-    train = np.isin(np.arange(num), data.train_ids)
+    train = np.isin(np.arange(num), ids_of(data.train))
     for epochs, count in enumerate(counts, start=1):
         np.testing.assert_array_equal(count["train"], epochs * train)
-        # The odd example is in train; valid repeats one only to fill a batch more.
+        # The odd example is in train: valid may start over for its one batch more.
         surplus = count["valid"] - epochs * ~train
         assert (surplus >= 0).all()
-        if -(-train.sum() // batch_size) == -(-(~train).sum() // batch_size):
+        steps = [-(-part.sum() // batch_size) for part in (train, ~train)]
+        if steps[0] == steps[1]:
             assert (surplus == 0).all()
     for sums in metrics:
         assert float(sums["weight_count"]) == train.sum()
@@ -82,12 +87,12 @@ def test_an_epoch_counts_every_example_once_in_its_half(num: int, batch_size: in
 
 def test_the_larger_half_sets_the_steps_and_the_smaller_one_repeats():
     data, [count], [sums] = counted_epochs(40, 0.75, 8)
-    train = np.isin(np.arange(40), data.train_ids)
-    assert epoch.steps_per_epoch(data, 8) == 4  # 30 examples in batches of 8
+    train = np.isin(np.arange(40), ids_of(data.train))
+    assert epoch.steps_per_epoch(data) == 4  # 30 examples in batches of 8
     np.testing.assert_array_equal(count["train"], train)
-    # 10 examples fill two batches; two more whole ones follow.
-    assert sums["arch_count"] == 10 + 2 * 8
-    assert (count["valid"][~train] >= 1).all()
+    # 10 examples make two batches, of 8 and of 2, which come once more.
+    assert sums["arch_count"] == 2 * 10
+    np.testing.assert_array_equal(count["valid"][~train], np.full(10, 2.0))
     assert (count["valid"][train] == 0).all()
 
 
@@ -110,8 +115,8 @@ def test_one_dispatch_is_its_single_steps_to_the_bit(name: str):
         assert fingerprint(whole) == fingerprint(single)
         for metric, value in sums.items():  # a compiler may fuse the sum
             np.testing.assert_allclose(value, added[metric], rtol=1e-6)
-        assert sums["weight_count"] == len(search.data.train_ids)
-        assert sums["arch_count"] == len(search.data.valid_ids)
+        assert sums["weight_count"] == searching.num_examples(search.data.train)
+        assert sums["arch_count"] == searching.num_examples(search.data.valid)
 
 
 def test_a_dispatch_at_its_stop_changes_nothing():
@@ -125,15 +130,15 @@ def test_a_dispatch_at_its_stop_changes_nothing():
 def batch_of(search, half: str, *, epoch: int, index: int) -> Batch:
     """A batch of an epoch, cut by hand."""
     data, keys = search.data, search.keys
-    ids, order_key, augmentation_key = {
-        "weight": (data.train_ids, keys.train_order, keys.train_augmentation),
-        "arch": (data.valid_ids, keys.valid_order, keys.valid_augmentation),
+    part, order_key, augmentation_key = {
+        "weight": (data.train, keys.train_order, keys.train_augmentation),
+        "arch": (data.valid, keys.valid_order, keys.valid_augmentation),
     }[half]
-    order, weights = epoch_order(order_key, ids, epoch=epoch, batch_size=BATCH)
+    order = epoch_order(order_key, part.weights, epoch=epoch)
     return take(
         data,
+        part,
         order[index],
-        weights[index],
         augmentation_key,
         epoch=epoch,
         augmentation=searching.AUGMENTATION,
@@ -218,10 +223,8 @@ def test_dispatches_of_any_length_are_one_program():
         traced.append(1)
         return record(state, train, valid)
 
-    data = plain_data(40, 0.5)
-    dispatch = jax.jit(
-        epoch.make_dispatch(step, batch_size=4, num_steps=5, augmentation=None)
-    )
+    data = plain_data(40, 0.5, 4)
+    dispatch = jax.jit(epoch.make_dispatch(step, num_steps=5, augmentation=None))
     memory = {name: jnp.zeros(40) for name in ("train", "valid")}
     state = SearchState(at(0), (), {}, (), (), memory, jax.random.key(1))
     keys = epoch.data_keys(jax.random.key(0))
@@ -237,49 +240,92 @@ def test_dispatches_of_any_length_are_one_program():
 # --- evaluation ------------------------------------------------------------------
 
 
+def sums_by_hand(search, state, batches: int | None = None) -> tuple[float, float, int]:
+    """Hits, loss and examples of the validation batches, cut by hand."""
+    architecture = search.method.relax(
+        state.key, state.alpha, jnp.ones(()), search.net.space
+    )
+    half = jax.tree.map(np.asarray, search.data.valid)
+    mean, std = (np.asarray(part) for part in (search.data.mean, search.data.std))
+    order = epoch_order(search.keys.valid_order, search.data.valid.weights, epoch=0)
+    apply, slots = jax.jit(search.net.apply), np.arange(BATCH)
+    hits = loss = 0.0
+    seen: list[int] = []
+    for rows in np.asarray(order)[:batches]:
+        images = (half.images[rows, slots] / np.float32(255) - mean) / std
+        logits = np.asarray(apply(state.weights, architecture, images))
+        expected, counted = half.labels[rows, slots], half.weights[rows, slots]
+        logp = scipy.special.log_softmax(logits.astype(np.float64), axis=1)
+        hits += counted @ (logits.argmax(axis=1) == expected)
+        loss -= counted @ logp[slots, expected]
+        seen += half.ids[rows, slots][counted == 1].tolist()
+    assert len(set(seen)) == len(seen)
+    return hits, loss, len(seen)
+
+
 def test_evaluate_agrees_with_numpy_on_the_same_batches():
     search = searching.task("cells")
     state, _ = search.dispatch(search.new_state(), search.data, search.keys, at(STEPS))
     sums = search.evaluate(state, search.data, search.keys)
-
-    architecture = search.method.relax(
-        state.key, state.alpha, jnp.ones(()), search.net.space
-    )
-    order, weights = epoch_order(
-        search.keys.valid_order, search.data.valid_ids, epoch=0, batch_size=BATCH
-    )
-    pixels, labels, mean, std = (
-        np.asarray(getattr(search.data, name), np.float32)
-        for name in ("images", "labels", "mean", "std")
-    )
-    apply = jax.jit(search.net.apply)
-    hits = loss = 0.0
-    for ids, counted in zip(np.asarray(order), np.asarray(weights), strict=True):
-        images = (pixels[ids] / 255 - mean) / std
-        logits = np.asarray(apply(state.weights, architecture, images))
-        expected = labels[ids].astype(int)
-        logp = scipy.special.log_softmax(logits.astype(np.float64), axis=1)
-        hits += counted @ (logits.argmax(axis=1) == expected)
-        loss -= counted @ logp[np.arange(BATCH), expected]
-    assert sorted(np.asarray(order)[np.asarray(weights) == 1]) == list(
-        np.asarray(search.data.valid_ids)
-    )
-    assert sums["valid_count"] == len(search.data.valid_ids)
+    hits, loss, count = sums_by_hand(search, state)
+    assert sums["valid_count"] == count == searching.num_examples(search.data.valid)
     assert sums["valid_accuracy"] == hits
     np.testing.assert_allclose(sums["valid_loss"], loss, rtol=1e-4)
     # Neither none nor all: the comparison above says something.
-    assert 0 < hits < len(search.data.valid_ids)
+    assert 0 < hits < count
 
 
-def test_evaluate_leaves_no_trace_of_the_train_half():
-    """Other train examples, the same figures."""
+@pytest.mark.parametrize("batches", [1, 2, 99])
+def test_evaluate_on_a_few_batches_takes_the_first(batches: int):
+    search = searching.task("linear")
+    state = search.new_state()
+    architecture = epoch.final_architecture(search.net, search.method, state)
+    sums = epoch.evaluate(
+        search.net,
+        state.weights,
+        architecture,
+        search.data,
+        search.keys,
+        batches=batches,
+    )
+    hits, loss, count = sums_by_hand(search, state, batches)
+    assert (sums["valid_count"], sums["valid_accuracy"]) == (count, hits)
+    assert count == min(batches * BATCH, searching.num_examples(search.data.valid))
+    np.testing.assert_allclose(sums["valid_loss"], loss, rtol=1e-5)
+
+
+def test_evaluate_leaves_no_trace_of_the_train_half_nor_of_what_fills_up():
     search = searching.task("linear")
     state = search.new_state()
     data = search.data
-    swapped = data._replace(
-        images=data.images.at[data.train_ids].set(255), train_ids=data.train_ids[::-1]
+    train = data.train._replace(
+        images=jnp.full_like(data.train.images, 255), labels=data.train.labels[::-1]
     )
+    fills = data.valid.weights == 0
+    assert fills.any()
+    valid = data.valid._replace(labels=jnp.where(fills, 9, data.valid.labels))
     first = search.evaluate(state, data, search.keys)
-    second = search.evaluate(state, swapped, search.keys)
-    assert first == second
+    assert first == search.evaluate(state, data._replace(train=train), search.keys)
+    assert first == search.evaluate(state, data._replace(valid=valid), search.keys)
     assert first["valid_loss"] > 0
+
+
+def test_the_final_architecture_is_one_sub_graph_that_drops_nothing():
+    """At progress 1, where a mixture of SNAS is nearly a choice."""
+    for name in ("stc_nas", "msg_das", "snas"):
+        method = methods.METHODS[name]()
+        space = method.adapt(spaces.nasbench201())
+        net = searching.linear_net()._replace(space=space)
+        alpha = method.init(jax.random.key(0), space)
+        state = SearchState(at(0), (), alpha, (), (), (), jax.random.key(1))
+        last = epoch.final_architecture(net, method, state)
+        sampled = method.relax(state.key, alpha, jnp.ones(()), space)
+        assert set(last) == set(space.cell_types)
+        if name == "snas":
+            np.testing.assert_array_equal(last["cell"].weights, sampled["cell"].weights)
+            continue
+        own = sampled["cell"].operation
+        assert last["cell"].drop is None
+        first = own[0] if name == "msg_das" else own
+        np.testing.assert_array_equal(last["cell"].operation, first)
+        assert last["cell"].active.shape == (space.num_edges,)
