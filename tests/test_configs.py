@@ -17,6 +17,9 @@ from PIL import Image
 from experiments import build
 from nasjax import epoch, methods
 from nasjax.base import InputError
+from nasjax.cell import Drop
+from nasjax.data.batches import Batch
+from nasjax.ops import Context
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted((ROOT / "experiments" / "configs").glob("[a-z]*_*_*.py"))
@@ -49,8 +52,15 @@ def of(name: str, variant: str | None = None) -> dict[str, Any]:
 
 
 def test_there_are_configurations():
-    assert {parts(name)[0] for name in NAMES} >= {"darts", "darts2nd", "stc_nas"}
-    assert {parts(name)[1] for name in NAMES} == {"darts", "nasbench201"}
+    methods_named = {"darts2nd", *methods.METHODS}
+    assert {parts(name)[0] for name in NAMES} == methods_named
+    every = {
+        f"{method}_{space}_{data}"
+        for method in methods_named
+        for space in ("darts", "nasbench201")
+        for data in ("cifar10", "digits")
+    }
+    assert set(NAMES) >= every
 
 
 # --- the files -------------------------------------------------------------------
@@ -112,6 +122,13 @@ def test_smoke_differs_in_size_alone(name: str):
         "search.epochs",
         "search.batch_size",
         "search.steps_per_dispatch",
+        # What begins after some epochs or takes many rounds.
+        "method.warmup",
+        "method.window",
+        "method.arch_start",
+        "method.candidates",
+        "method.batches",
+        "method.finalists",
     }
     assert smoke["data.max_examples"] <= 200
     assert smoke["search.epochs"] <= 2
@@ -159,17 +176,61 @@ DARTS = {
     "search.batch_size": 64,
     "search.arch_weight_decay": 1e-3,
 }
+TEACHERS = {
+    "method.strength": "constant(1)",
+    "method.window": 2,
+    "method.warmup": 25,
+    "method.voting": "mean",
+    "method.ring_dtype": "float32",
+}
+STC_NAS = {
+    "method.noise_range": "linear(0.3, 0)",
+    "method.js_strength": "linear(0, 2)",
+    "search.batch_size": 256,
+    "search.arch_weight_decay": 0.0,
+}
+MSG_DAS = {
+    "method.k": 2,
+    "method.temperature": "linear(10, 1)",
+    "method.alpha_start": 0.0,
+    "search.epochs": 240,
+    "search.batch_size": 128,
+    "search.arch_weight_decay": 1e-4,
+}
 METHODS = {
     "darts": DARTS,
     "darts2nd": DARTS,
     "stc_nas": {
-        "method.noise_range": (0.3, 0.0),
-        "method.js_strength": (0.0, 2.0),
+        **STC_NAS,
         "method.alpha_start": 0.3,
         "method.activation": "relu",
-        "search.batch_size": 256,
-        "search.arch_weight_decay": 0.0,
     },
+    "sd_darts": DARTS | TEACHERS,
+    "msg_das": {
+        **MSG_DAS,
+        "method.guidance": "linear(0, 0.01)",
+        "method.drop_rate": "steps(0, 0.2, 4)",
+        "method.block_size": 3,
+    },
+    "gdas": {
+        **DARTS,
+        "method.temperature": "linear(10, 0.1)",
+        "search.epochs": 250,
+    },
+    "snas": {**DARTS, "method.temperature": "linear(1, 0.03)", "search.epochs": 150},
+    "pc_darts": {
+        "method.channel_divisor": 4,
+        "method.arch_start": 15,
+        "method.alpha_scale": 1e-3,
+        "search.batch_size": 256,
+        "search.learning_rate": 0.1,
+        "search.learning_rate_end": 0.0,
+        "search.arch_learning_rate": 6e-4,
+        "search.arch_weight_decay": 1e-3,
+    },
+    "random": {"method.candidates": 1000, "method.finalists": 10},
+    "stc_nas_sd": STC_NAS | TEACHERS,
+    "gumbel_js": {**MSG_DAS, "method.js_strength": "linear(0, 2)"},
 }
 CELLS = {"darts": 8, "nasbench201": 5}
 #: What images of 8x8 pixels and a few hundred examples have of their own.
@@ -181,10 +242,12 @@ DIGITS = {
     "search.epochs",
     "search.batch_size",
     "search.arch_learning_rate",
+    "method.warmup",
+    "method.arch_start",
 }
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if parts(n)[0] in METHODS])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_full_variants_have_the_papers_numbers(name: str):
     method, space, data = parts(name)
     expected = COMMON | METHODS[method] | {"supernet.num_cells": CELLS[space]}
@@ -201,9 +264,9 @@ def test_every_argument_of_a_method_is_a_field(name: str):
     assert set(block) == set(inspect.signature(make).parameters)
 
 
-@pytest.mark.parametrize("name", ["darts_darts_cifar10", "stc_nas_darts_cifar10"])
-def test_a_methods_own_defaults_are_the_configurations(name: str):
-    config = load(name).to_dict()
+@pytest.mark.parametrize("method", sorted(methods.METHODS))
+def test_a_methods_own_defaults_are_the_configurations(method: str):
+    config = load(f"{method}_darts_cifar10").to_dict()
     make = methods.METHODS[config["method"]["name"]]
     assert described(make()) == described(build.method(config))
 
@@ -214,12 +277,21 @@ def test_a_methods_own_defaults_are_the_configurations(name: str):
 def described(method: methods.Method) -> Any:
     """What a method does, as values."""
     space = method.adapt(build.spaces.SPACES["nasbench201"]())
-    probe = jnp.linspace(-1.0, 2.0, 5)
+    alpha = dict(method.init(jax.random.key(0), space))
+    moved = {
+        name: a + jnp.linspace(-1.0, 2.0, a.shape[-1]) for name, a in alpha.items()
+    }
     return (
         method.name,
         method.order,
-        jax.tree.map(lambda a: a.tolist(), dict(method.init(jax.random.key(0), space))),
-        method.strengths(probe).tolist(),
+        method.arch_start,
+        method.subgraphs,
+        method.candidates,
+        space.channel_divisor,
+        jax.tree.map(lambda a: a.tolist(), alpha),
+        jax.tree.map(lambda a: a.tolist(), dict(method.strengths(moved, space))),
+        dropped(space),
+        taught(method),
         {
             name: [float(schedule(jnp.float32(at))) for at in (0, 0.25, 1)]
             for name, schedule in method.schedules.items()
@@ -227,9 +299,44 @@ def described(method: methods.Method) -> Any:
     )
 
 
+def dropped(space: Any) -> list[float]:
+    """What the space's skip-connect leaves of ones when told to drop."""
+    skip = next(op for op in space.operations if op.name == "skip_connect")
+    context = Context(drop=Drop(jax.random.key(0), jnp.float32(0.3)))
+    return skip.apply({}, jnp.ones((2, 6, 6, 2)), 1, context).ravel().tolist()
+
+
+def taught(method: methods.Method) -> list[float]:
+    """Memory and its loss over four epochs of one batch, where a method has one."""
+    memory = method.init_memory(4, 3)
+    if not jax.tree.leaves(memory):
+        return []
+    rows = jnp.arange(4, dtype=jnp.int32)
+    batch = Batch(jnp.zeros((4, 1, 1, 1)), rows, rows, rows, jnp.ones(4))
+    found = []
+    for epoch_number in range(4):
+        logits = jax.random.normal(jax.random.key(epoch_number), (4, 3))
+        moment = jnp.int32(epoch_number)
+        terms = methods.Terms(
+            space=None,
+            alpha={},
+            architecture={},
+            logits=logits,
+            batch=batch,
+            memory=memory,
+            progress=jnp.float32(epoch_number / 4),
+            epoch=moment,
+            forward=lambda architecture: logits,  # noqa: B023
+            mean=jnp.mean,
+        )
+        found.append(float(method.weight_loss(terms)))
+        memory = method.remember(memory, batch, jax.nn.softmax(logits), moment)
+    return [*found, str(jax.tree.map(lambda a: (a.shape, a.dtype), memory))]
+
+
 def updates(config: dict[str, Any], data: Any) -> list[float]:
     """What both optimizers make of one gradient in steps of two epochs."""
-    steps = 2 * epoch.steps_per_epoch(data, config["search"]["batch_size"])
+    steps = 2 * epoch.steps_per_epoch(data)
     found = []
     params = {"w": jnp.full(4, 3.0)}
     with jax.numpy_dtype_promotion("standard"):  # Adam of optax promotes an integer
@@ -249,14 +356,20 @@ def built(config: dict[str, Any]) -> Any:
         method = build.method(config)
         data, num_classes = build.data(config)
         net = build.net(
-            config, method, image_shape=data.images.shape[1:], num_classes=num_classes
+            config,
+            method,
+            image_shape=data.train.images.shape[2:],
+            num_classes=num_classes,
         )
     except InputError as error:
         return str(error)
     return (
         described(method),
-        [hashlib.sha256(np.asarray(leaf).tobytes()).hexdigest() for leaf in data],
-        data.images.shape,
+        [
+            hashlib.sha256(np.asarray(leaf).tobytes()).hexdigest()
+            for leaf in jax.tree.leaves(data)
+        ],
+        data.train.images.shape,
         num_classes,
         net.space.name,
         net.settings,
@@ -285,9 +398,26 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
     "supernet.num_cells": ({}, 2),
     "supernet.dtype": ({}, "bfloat16"),
     "supernet.depthwise": ({}, "grouped"),
+    "supernet.synchronised": ({}, False),
     "method.name": ({}, "stc_nas"),
-    "method.noise_range": ({}, (0.3, 0.1)),
-    "method.js_strength": ({}, (1.0, 2.0)),
+    "method.noise_range": ({}, "linear(0.3, 0.1)"),
+    "method.js_strength": ({}, "cosine(1, 2)"),
+    "method.strength": ({}, "constant(0.5)"),
+    "method.window": ({}, 2),
+    "method.warmup": ({}, 3),
+    "method.voting": ({}, "ema"),
+    "method.decay": ({"method.voting": "ema"}, 0.9),
+    "method.ring_dtype": ({}, "bfloat16"),
+    "method.k": ({}, 3),
+    "method.temperature": ({}, "exponential(10, 0.1)"),
+    "method.guidance": ({}, "linear(0, 1)"),
+    "method.drop_rate": ({}, "constant(0.2)"),
+    "method.block_size": ({}, 2),
+    "method.channel_divisor": ({}, 2),
+    "method.arch_start": ({}, 0),
+    "method.candidates": ({}, 5),
+    "method.batches": ({}, 2),
+    "method.finalists": ({}, 1),
     "method.alpha_start": ({}, 0.5),
     "method.activation": ({}, "sigmoid"),
     "method.order": ({}, 1),

@@ -1,4 +1,4 @@
-r"""STC-NAS's sampling with SD-DARTS's teachers in the NAS-Bench-201 space on the digits.
+r"""STC-NAS's sampling with SD-DARTS's teachers in NAS-Bench-201 on the digits.
 
     python -m experiments.search \
         --config=experiments/configs/stc_nas_sd_nasbench201_digits.py
