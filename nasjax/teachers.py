@@ -99,7 +99,7 @@ def vote(ring: Ring, example_ids: Array, *, epoch: Array | int) -> tuple[Array, 
     valid = (written >= epoch - window) & (written < epoch)
     votes = ring.probs[:, example_ids].astype(jnp.float32)  # [K, B, Y]
     total = jnp.where(valid[..., None], votes, 0.0).sum(axis=0)
-    count = valid.sum(axis=0)
+    count = valid.sum(axis=0).astype(jnp.float32)
     return total / jnp.maximum(count, 1)[:, None], count > 0
 
 
