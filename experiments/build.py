@@ -156,7 +156,8 @@ def _choose(field: str, name: str, choices: Mapping[str, Any]) -> Any:
 
 def data(config: Mapping[str, Any]) -> tuple[DeviceData, int]:
     """The data set of ``config["data"]`` on the device, and its number of classes."""
-    block = config["data"]
+    block, batch_size = config["data"], config["search"]["batch_size"]
+    fraction = block["train_fraction"]
     with _block("data"):
         dataset = load(
             block["name"],
@@ -165,21 +166,16 @@ def data(config: Mapping[str, Any]) -> tuple[DeviceData, int]:
             image_size=block["image_size"],
             max_examples=block["max_examples"],
         )
-        batch_size, fraction = config["search"]["batch_size"], block["train_fraction"]
-        largest = max(
-            map(len, split_half(0, len(dataset.labels), train_fraction=fraction))
+        halves = split_half(0, len(dataset.labels), train_fraction=fraction)
+    largest = max(map(len, halves))
+    if batch_size > largest:
+        raise InputError(
+            f"search.batch_size is {batch_size}; it must be at most {largest}, the "
+            "examples of the larger half"
         )
-        if batch_size > largest:
-            raise InputError(
-                f"search.batch_size is {batch_size}; it must be at most {largest}, the "
-                "examples of the larger half"
-            )
-        on_device = to_device(
-            dataset,
-            batch_size=batch_size,
-            seed=config["seed"],
-            train_fraction=fraction,
-        )
+    on_device = to_device(
+        dataset, batch_size=batch_size, seed=config["seed"], train_fraction=fraction
+    )
     return on_device, dataset.num_classes
 
 

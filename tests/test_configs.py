@@ -279,7 +279,8 @@ def described(method: methods.Method) -> Any:
     space = method.adapt(build.spaces.SPACES["nasbench201"]())
     alpha = dict(method.init(jax.random.key(0), space))
     moved = {
-        name: a + jnp.linspace(-1.0, 2.0, a.shape[-1]) for name, a in alpha.items()
+        name: a + jnp.linspace(-1.0, 2.0, a.size).reshape(a.shape)
+        for name, a in alpha.items()
     }
     return (
         method.name,
@@ -383,9 +384,21 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
     "seed": ({}, 1),
     "data.name": ({"data.data_dir": "{tmp}/a"}, "cifar10"),
     "data.data_dir": ({"data.name": "cifar10", "data.data_dir": "{tmp}/a"}, "{tmp}/b"),
-    "data.path": ({"data.name": "npz", "data.path": "{tmp}/a.npz"}, "{tmp}/b.npz"),
+    "data.path": (
+        {
+            "data.name": "npz",
+            "data.path": "{tmp}/a.npz",
+            "search.batch_size": 8,
+        },
+        "{tmp}/b.npz",
+    ),
     "data.image_size": (
-        {"data.name": "folder", "data.path": "{tmp}/images", "data.image_size": 8},
+        {
+            "data.name": "folder",
+            "data.path": "{tmp}/images",
+            "data.image_size": 8,
+            "search.batch_size": 4,
+        },
         16,
     ),
     "data.max_examples": ({}, 80),
