@@ -196,6 +196,9 @@ class Method(NamedTuple):
         """
         genotype.check_alpha(space, alpha)
         arrays = {name: jnp.asarray(values) for name, values in alpha.items()}
+        for name, array in arrays.items():  # a method's own arrays too
+            if not jnp.isfinite(array).all():
+                raise ValueError(f"alpha[{name!r}] has values that are not finite")
         return genotype.derive(space, self.strengths(arrays, space))
 
 
