@@ -13,7 +13,6 @@ import scipy
 from nasjax import bilevel, methods, schedules, spaces
 from nasjax.cell import Mixture, Path
 from nasjax.methods.stc_nas import js_loss, project_sampled
-from nasjax.relaxations import softmax
 from tests.test_bilevel import assert_same_bits, batch, flat, toy
 
 PROGRESS = jnp.float32(0.25)
@@ -47,6 +46,7 @@ def terms(space, alpha, architecture, progress=PROGRESS):
         progress=progress,
         epoch=jnp.int32(0),
         forward=None,
+        mean=jnp.mean,
     )
 
 
@@ -204,7 +204,9 @@ def test_activations_weigh_and_derive(key, activation):
     np.testing.assert_allclose(
         path.weight, expected[edges, np.asarray(path.operation)], rtol=1e-5
     )
-    np.testing.assert_allclose(method.strengths(alpha["cell"]), expected, rtol=1e-5)
+    strengths = method.strengths(alpha, space)
+    assert set(strengths) == {"cell"}
+    np.testing.assert_allclose(strengths["cell"], expected, rtol=1e-5)
 
 
 def test_stc_nas_refuses_another_activation():
@@ -396,9 +398,12 @@ def test_an_alpha_that_is_not_finite_derives_nothing(name, bad):
     """Whatever the strengths make of it: ReLU makes a plain 0 of -inf."""
     method = methods.METHODS[name]()
     space = searched("nasbench201", method)
-    alpha = jnp.zeros((6, 5)).at[2, 1].set(bad)
-    with pytest.raises(ValueError, match="not finite"):
-        method.derive(space, {"cell": alpha})
+    start = method.init(jax.random.key(0), space)
+    method.derive(space, start)
+    for part, values in start.items():
+        broken = {**start, part: values.at[2].set(bad)}
+        with pytest.raises(ValueError, match="not finite"):
+            method.derive(space, broken)
 
 
 @pytest.mark.parametrize(
@@ -415,10 +420,14 @@ def test_added_losses_add(add, field):
     method = methods.darts()
     assert float(getattr(method, field)(at)) == 0.0
     once = add(method, lambda t: 2.0 * t.progress)
-    twice = add(once, lambda t: t.alpha["cell"].sum())
+    half = schedules.linear(1.0, 3.0)
+    twice = add(once, lambda t: t.alpha["cell"].sum(), strength=half, name="pull")
     total = float(np.float64(alpha["cell"]).sum())
     assert float(getattr(once, field)(at)) == pytest.approx(0.5)
-    assert float(getattr(twice, field)(at)) == pytest.approx(0.5 + total, rel=1e-5)
+    # A quarter of the way, a strength from 1 to 3 is 1.5.
+    both = float(getattr(twice, field)(at))
+    assert both == pytest.approx(0.5 + 1.5 * total, rel=1e-5)
+    assert (dict(once.schedules), twice.schedules) == ({}, {"pull": half})
     assert float(getattr(method, field)(at)) == 0.0  # a new method, not a changed one
     other = "weight_loss" if field == "arch_loss" else "arch_loss"
     assert getattr(twice, other) is getattr(method, other)
@@ -432,10 +441,15 @@ def test_defaults_do_nothing():
     assert method.project(alpha, {}) is alpha
     assert method.init_memory(10, 3) == ()
     at = terms(space, alpha, {})
-    assert method.remember(at) == at.memory
+    assert method.remember(at.memory, None, None, None) is at.memory
     assert float(method.arch_loss(at)) == float(method.weight_loss(at)) == 0.0
-    assert method.order == 1
-    assert method.strengths is softmax
+    assert (method.order, method.arch_start) == (1, 0)
+    assert method.subgraphs is None
+    assert method.candidates is None
+    assert not method.schedules
+    for cell, strengths in method.strengths(alpha, space).items():
+        expected = scipy.special.softmax(np.float64(alpha[cell]), axis=1)
+        np.testing.assert_allclose(strengths, expected, rtol=1e-5)
 
 
 def test_methods_go_by_their_names():
