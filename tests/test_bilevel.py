@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from nasjax import bilevel, methods, ops, primitives, spaces, supernet
+from nasjax import bilevel, methods, ops, primitives, schedules, spaces, supernet
 from nasjax.bilevel import Optimizers, unrolled_arch_gradient
 from nasjax.cell import Mixture, apply_cell, cell_template
 from nasjax.data.batches import Batch
@@ -264,7 +264,8 @@ def batch(seed, net, size=BATCH, weights=None):
     return Batch(
         images=jnp.asarray(rng.normal(size=shape), jnp.float32),
         labels=jnp.asarray(rng.integers(0, CLASSES, size), jnp.int32),
-        ids=jnp.arange(size, dtype=jnp.int32),
+        ids=100 + jnp.arange(size, dtype=jnp.int32),
+        rows=jnp.arange(size, dtype=jnp.int32)[::-1],
         weights=jnp.ones(size) if weights is None else jnp.asarray(weights),
     )
 
@@ -302,6 +303,11 @@ def mean_loss(net, weights, alpha, data):
         name: Mixture(jnp.exp(a) / jnp.exp(a).sum(axis=1, keepdims=True))
         for name, a in alpha.items()
     }
+    return loss_of(net, weights, architecture, data)
+
+
+def loss_of(net, weights, architecture, data):
+    """Mean cross-entropy of one architecture, written out."""
     logits = net.apply(weights, architecture, data.images)
     chosen = jnp.take_along_axis(logits, data.labels[:, None], axis=1)[:, 0]
     each = jnp.log(jnp.exp(logits).sum(axis=1)) - chosen
@@ -321,9 +327,17 @@ def differ(one, other):
     return any((np.asarray(a) != np.asarray(b)).any() for a, b in pairs)
 
 
-METHODS = [("darts", {"order": 1}), ("darts", {"order": 2}), ("stc_nas", {})]
+METHODS = {
+    "darts-1": ("darts", {"order": 1}),
+    "darts-2": ("darts", {"order": 2}),
+    "stc_nas": ("stc_nas", {}),
+    "sd_darts": ("sd_darts", {"warmup": 1, "window": 1}),
+    "msg_das": ("msg_das", {}),
+    "random": ("random", {}),
+}
+SAMPLING = ("stc_nas", "msg_das", "random")
 every_method = pytest.mark.parametrize(
-    ("name", "settings"), METHODS, ids=["darts-1", "darts-2", "stc_nas"]
+    ("name", "settings"), METHODS.values(), ids=list(METHODS)
 )
 
 
@@ -421,7 +435,7 @@ def test_the_same_key_gives_the_same_bits(name, settings):
     assert_same_bits(one, other)
     third = step(state._replace(key=jax.random.key(7)), *arguments)
     # Sampling reads the key; a softmax mixture has nothing to sample.
-    assert differ(one[0].weights, third[0].weights) == (name == "stc_nas")
+    assert differ(one[0].weights, third[0].weights) == (name in SAMPLING)
 
 
 def test_each_step_samples_anew():
@@ -458,9 +472,11 @@ def test_an_example_of_weight_0_only_fills_up(name, settings):
 
     plain, metrics = step(state, train, valid)
     assert_same_bits(plain, step(state, relabel(train, 5), relabel(valid, 5))[0])
-    assert differ(plain.alpha, step(state, train, relabel(valid, 4))[0].alpha)
+    relabelled = step(state, train, relabel(valid, 4))[0].alpha
+    assert differ(plain.alpha, relabelled) == (name != "random")
     assert differ(plain.weights, step(state, relabel(train, 4), valid)[0].weights)
-    assert float(metrics["weight_count"]) == float(metrics["arch_count"]) == 5.0
+    assert float(metrics["weight_count"]) == 5.0
+    assert float(metrics["arch_count"]) == 5.0 * (name != "random")
     # This network knows no batch statistics: the five alone make the same step.
     few = jax.tree.map(lambda a: a[:5], (train, valid))
     alone, few_metrics = step(state, *few)
@@ -491,10 +507,10 @@ def test_added_losses_and_memory_see_progress_and_epoch():
     """A composed method: its terms enter the gradients, its memory is carried."""
     probe = methods.darts()._replace(
         init_memory=lambda num_examples, num_classes: jnp.zeros(
-            (num_examples, num_classes)
+            (1, num_examples, num_classes)
         ),
-        remember=lambda terms: terms.memory.at[terms.batch.ids].add(
-            jax.lax.stop_gradient(terms.logits)
+        remember=lambda memory, batch, probs, epoch: memory.at[0, batch.rows].add(
+            probs + epoch.astype(jnp.float32)
         ),
     )
     probe = methods.add_arch_loss(
@@ -508,7 +524,7 @@ def test_added_losses_and_memory_see_progress_and_epoch():
     state, step = start(net, probe, optimizers), compiled(make(net, probe, optimizers))
     plain = compiled(make(net, methods.darts(), optimizers))
     train, valid = batch(0, net), batch(1, net)
-    assert state.memory.shape == (BATCH, CLASSES)
+    assert state.memory.shape == (1, BATCH, CLASSES)
     for number in range(2 * STEPS):
         without, _ = plain(state._replace(memory=()), train, valid)
         before, (state, metrics) = state, step(state, train, valid)
@@ -518,10 +534,270 @@ def test_added_losses_and_memory_see_progress_and_epoch():
         np.testing.assert_allclose(moved, 3.0 * progress, atol=2e-6)
         means = bilevel.summarise(metrics)
         expected = number // STEPS + 0.5 * float(before.memory.sum())
-        assert means["weight_added_loss"] == pytest.approx(expected, abs=1e-5)
+        assert means["weight_added_loss"] == pytest.approx(expected, rel=1e-5)
         mixture = {k: Mixture(jax.nn.softmax(a)) for k, a in state.alpha.items()}
         logits = net.apply(before.weights, mixture, train.images)
-        np.testing.assert_allclose(state.memory - before.memory, logits, atol=1e-5)
+        # The row of an example is where it is remembered; here the last is first.
+        probs = jax.nn.softmax(logits)[::-1] + jnp.float32(number // STEPS)
+        np.testing.assert_allclose((state.memory - before.memory)[0], probs, atol=1e-5)
+
+
+# --- what a method may ask of the step ------------------------------------------
+
+
+def compiled_step(method, *, weights_lr=0.5, alpha_lr=1.0, alpha_optimizer=None):
+    """A network, its first state, and the step of a method made for a test."""
+    net = toy(method.adapt(spaces.nasbench201()))
+    optimizers = sgd(weights_lr, alpha_lr)
+    if alpha_optimizer is not None:
+        optimizers = optimizers._replace(alpha=alpha_optimizer)
+    return net, start(net, method, optimizers), compiled(make(net, method, optimizers))
+
+
+SUBGRAPHS = 3
+
+
+def several(alpha):
+    """Three mixtures of one alpha, no two alike, ``[K, E, O]``."""
+    scales = jnp.array([0.5, 1.0, -2.0]).reshape(-1, 1, 1)
+    return jax.nn.softmax(scales * alpha[None])
+
+
+def of_several(order=1):
+    """A method that runs them all."""
+    return methods.Method(
+        "several",
+        methods.darts(alpha_scale=0.5).init,
+        lambda key, alpha, progress, space: {"cell": Mixture(several(alpha["cell"]))},
+        order=order,
+        subgraphs=SUBGRAPHS,
+    )
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_loss_of_several_sub_graphs_is_the_sum_of_theirs(order):
+    """And so are both gradients; the metrics are means."""
+    net, state, step = compiled_step(of_several(order))
+    ragged = [1.0] * 6 + [0.0] * 2
+    train, valid = batch(0, net), batch(1, net, weights=ragged)
+
+    def each(weights, alpha, data):
+        return [
+            loss_of(net, weights, {"cell": Mixture(one)}, data)
+            for one in several(alpha["cell"])
+        ]
+
+    def total(weights, alpha, data):
+        return sum(each(weights, alpha, data))
+
+    def outer(alpha):
+        weights = state.weights
+        if order == 2:
+            gradient = jax.grad(total)(weights, alpha, train)
+            weights = jax.tree.map(lambda w, g: w - 0.5 * g, weights, gradient)
+        return total(weights, alpha, valid)
+
+    gradient = compiled(jax.grad(outer))(state.alpha)
+    alpha = jax.tree.map(lambda a, g: a - g, state.alpha, gradient)
+    gradient = compiled(jax.grad(total))(state.weights, alpha, train)
+    weights = jax.tree.map(lambda w, g: w - 0.5 * g, state.weights, gradient)
+    after, metrics = step(state, train, valid)
+    for got, expected in ((after.alpha, alpha), (after.weights, weights)):
+        np.testing.assert_allclose(flat(got), flat(expected), rtol=0, atol=4e-6)
+    means = bilevel.summarise(metrics)
+    for group, its_alpha, data in (
+        ("arch", state.alpha, valid),
+        ("weight", alpha, train),
+    ):
+        losses = np.array(each(state.weights, its_alpha, data))
+        assert np.ptp(losses) > 0.01  # which one is left out would show
+        assert means[f"{group}_loss"] == pytest.approx(losses.mean(), rel=1e-5)
+        assert means[f"{group}_added_loss"] == 0.0
+
+
+def test_each_sub_graph_adds_its_loss_and_is_projected_in_turn():
+    def added(terms):
+        assert terms.logits.shape == (BATCH, CLASSES)
+        return jnp.sum(terms.architecture["cell"].weights[:, 0] * terms.progress)
+
+    def remember(memory, batch, probs, epoch):
+        return memory.at[0, batch.rows].set(probs)
+
+    method = of_several()._replace(
+        project=lambda alpha, one: {"cell": 0.5 * alpha["cell"] + one["cell"].weights},
+        init_memory=lambda number, classes: jnp.zeros((1, number, classes)),
+        remember=remember,
+    )
+    method = methods.add_weight_loss(method, added)
+    net, state, step = compiled_step(method, alpha_lr=0.0)
+    state = state._replace(step=jnp.int32(STEPS))  # a quarter of the search
+    train = batch(0, net)
+    after, metrics = step(state, train, batch(1, net))
+    mixtures = several(state.alpha["cell"])
+    alpha = state.alpha["cell"]
+    for one in mixtures:
+        alpha = 0.5 * alpha + one
+    np.testing.assert_allclose(after.alpha["cell"], alpha, rtol=1e-5)
+    mixtures = several(after.alpha["cell"])
+    expected = 0.25 * float(mixtures[:, :, 0].sum()) / SUBGRAPHS
+    means = bilevel.summarise(metrics)
+    assert means["weight_added_loss"] == pytest.approx(expected, rel=1e-5)
+    # Kept of an example is the mean of what they said.
+    probs = [
+        jax.nn.softmax(net.apply(state.weights, {"cell": Mixture(m)}, train.images))
+        for m in mixtures
+    ]
+    mean = np.mean(np.stack(probs), axis=0)
+    np.testing.assert_allclose(after.memory[0], mean[::-1], rtol=1e-5)
+
+
+def test_order_0_trains_the_weights_and_leaves_alpha_to_the_bit():
+    method = methods.darts()._replace(order=0)
+    net, state, step = compiled_step(method, alpha_optimizer=optax.sgd(1.0, 0.9))
+    train, valid = batch(0, net), batch(1, net)
+    after, metrics = step(state, train, valid)
+    untouched = (state.alpha, state.arch_optimizer)
+    assert_same_bits((after.alpha, after.arch_optimizer), untouched)
+    gradient = jax.grad(mean_loss, argnums=1)(net, state.weights, state.alpha, train)
+    weights = jax.tree.map(lambda w, g: w - 0.5 * g, state.weights, gradient)
+    np.testing.assert_allclose(flat(after.weights), flat(weights), rtol=0, atol=2e-6)
+    assert int(after.step) == 1
+    assert float(metrics["arch_count"]) == 0.0
+    assert set(bilevel.summarise(metrics)) == {
+        "weight_loss",
+        "weight_accuracy",
+        "weight_added_loss",
+    }
+    # Nothing of the validation half is read.
+    assert_same_bits(step(state, train, batch(5, net))[0], after)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_alpha_waits_for_its_epoch_and_is_trained_from_there_on(order):
+    first = 2
+    darts = methods.darts(order=order)
+    momentum = optax.sgd(1.0, 0.9)
+    net, state, step = compiled_step(
+        darts._replace(arch_start=first), alpha_optimizer=momentum
+    )
+    _, _, plain = compiled_step(darts, alpha_optimizer=momentum)
+    train, valid = batch(0, net), batch(1, net)
+    for number in range(STEPS * (first + 1)):
+        before, (state, metrics) = state, step(state, train, valid)
+        means = bilevel.summarise(metrics)
+        assert differ(state.weights, before.weights)
+        if number < first * STEPS:
+            untouched = (before.alpha, before.arch_optimizer)
+            assert_same_bits((state.alpha, state.arch_optimizer), untouched)
+            assert "arch_loss" not in means
+        else:
+            assert differ(state.alpha, before.alpha)
+            assert means["arch_loss"] > 0
+            expected, _ = plain(before, train, valid)
+            for part in ("alpha", "arch_optimizer", "weights"):
+                got, want = getattr(state, part), getattr(expected, part)
+                np.testing.assert_allclose(flat(got), flat(want), atol=1e-6)
+
+
+def test_projection_waits_for_its_epoch_too():
+    method = methods.stc_nas()._replace(arch_start=1)
+    net, state, step = compiled_step(method)
+    state = state._replace(alpha=jax.tree.map(lambda a: a + 3.0, state.alpha))
+    after, _ = step(state, batch(0, net), batch(1, net))
+    assert_same_bits(after.alpha, state.alpha)
+
+
+def some_term(terms):
+    """Reads all that an added loss may read."""
+    lines = [jnp.mean(terms.logits**2), terms.mean(terms.logits[:, 0])]
+    lines += [jnp.sum(terms.forward(terms.architecture) ** 2)]
+    lines += [jnp.sum(terms.alpha["cell"] ** 2)]
+    return sum(lines[1:], lines[0])
+
+
+@pytest.mark.parametrize("which", ["weight", "arch"])
+@pytest.mark.parametrize("name", ["darts-1", "darts-2", "stc_nas", "msg_das"])
+def test_an_added_term_of_strength_0_leaves_the_step_to_the_bit(name, which):
+    add = {"weight": methods.add_weight_loss, "arch": methods.add_arch_loss}[which]
+    made, settings = METHODS[name]
+    net, state, plain = build(made, **settings)
+    data = batch(0, net), batch(1, net)
+    method = methods.METHODS[made](**settings)
+    for strength in (0.0, 1.0):
+        adding = add(method, some_term, strength=schedules.constant(strength))
+        _, _, step = compiled_step(adding)
+        after, expected = step(state, *data)[0], plain(state, *data)[0]
+        if strength:  # it is not the term that is nothing
+            assert differ(after, expected)
+        else:
+            assert_same_bits(after, expected)
+
+
+def test_an_added_strength_is_a_schedule_of_the_method():
+    half = schedules.linear(1.0, 0.0)
+    method = methods.add_weight_loss(
+        methods.darts(), lambda t: jnp.float32(3.0), strength=half, name="mine"
+    )
+    assert method.schedules == {"mine": half}
+    assert methods.add_arch_loss(methods.darts(), some_term).schedules == {}
+    net, state, step = compiled_step(method)
+    for done in (0, STEPS):
+        at = state._replace(step=jnp.int32(done))
+        _, metrics = step(at, batch(0, net), batch(1, net))
+        expected = 3.0 * (1 - done / (STEPS * EPOCHS))
+        means = bilevel.summarise(metrics)
+        assert means["weight_added_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_forward_gives_no_gradient_to_the_weights():
+    """Its value is that of the network; of alpha it has the gradient."""
+
+    def teacher(terms):
+        return jnp.sum(jnp.sin(terms.forward(terms.architecture)))
+
+    net, state, plain = build()
+    train, valid = batch(0, net), batch(1, net)
+    expected, _ = plain(state, train, valid)
+    _, _, step = compiled_step(methods.add_weight_loss(methods.darts(), teacher))
+    after, metrics = step(state, train, valid)
+    np.testing.assert_allclose(flat(after.weights), flat(expected.weights), atol=1e-7)
+
+    def by_hand(alpha, data):
+        mixture = {k: Mixture(jax.nn.softmax(a)) for k, a in alpha.items()}
+        return jnp.sum(jnp.sin(net.apply(state.weights, mixture, data.images)))
+
+    value = float(by_hand(expected.alpha, train))
+    assert abs(value) > 0.1
+    assert bilevel.summarise(metrics)["weight_added_loss"] == pytest.approx(
+        value, rel=1e-4
+    )
+    _, _, step = compiled_step(methods.add_arch_loss(methods.darts(), teacher))
+    moved = flat(expected.alpha) - flat(step(state, train, valid)[0].alpha)
+    gradient = flat(jax.grad(by_hand)(state.alpha, valid))
+    assert np.abs(gradient).max() > 0.01
+    np.testing.assert_allclose(moved, gradient, atol=1e-5)
+
+
+def test_the_mean_of_terms_leaves_out_what_fills_up():
+    ragged = [1.0] * 5 + [0.0] * 3
+    values = np.arange(BATCH, dtype=np.float32)
+    method = methods.add_weight_loss(
+        methods.darts(), lambda t: t.mean(jnp.asarray(values))
+    )
+    net, state, step = compiled_step(method)
+    _, metrics = step(state, batch(0, net, weights=ragged), batch(1, net))
+    found = bilevel.summarise(metrics)["weight_added_loss"]
+    assert found == pytest.approx(values[:5].mean())
+
+
+def test_summarise_leaves_out_what_was_not_counted():
+    sums = {
+        "weight_loss": 6.0,
+        "weight_count": 4.0,
+        "arch_loss": 0.0,
+        "arch_count": 0.0,
+    }
+    assert bilevel.summarise(jax.tree.map(jnp.float32, sums)) == {"weight_loss": 1.5}
 
 
 # --- the step, on cells and supernets -------------------------------------------
