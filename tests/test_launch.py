@@ -328,18 +328,60 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         "--config.method.activation=tanh",
         ["method", "'tanh'", "relu", "sigmoid", "softmax"],
     ),
-    "one number for two": ("--config.method.noise_range=1", ["method.noise_range is"]),
+    "no schedule": (
+        "--config.method.noise_range=1",
+        ["method.noise_range is '1'", "linear(start, end)", "cosine", "steps"],
+    ),
+    "unknown schedule": (
+        "--config.method.js_strength=sine(1,2)",
+        ["method.js_strength is 'sine(1,2)'", "constant(value)"],
+    ),
     "three for two": (
-        "--config.method.js_strength=(1,2,3)",
-        ["method.js_strength is (1, 2, 3)", "(start, end)"],
+        "--config.method.js_strength=linear(1,2,3)",
+        ["method.js_strength is 'linear(1,2,3)'", "linear(start, end)"],
     ),
     "negative noise": (
-        "--config.method.noise_range=(-1,0)",
-        ["method.noise_range is (-1, 0)", "neither below 0"],
+        "--config.method.noise_range=linear(-1,0)",
+        ["method.noise_range is 'linear(-1,0)'", "-1, below 0"],
     ),
     "endless noise": (
-        "--config.method.noise_range=(1e999,0)",
-        ["method.noise_range is (inf, 0)"],
+        "--config.method.noise_range=linear(1e999,0)",
+        ["method.noise_range is 'linear(1e999,0)'", "not finite"],
+    ),
+    "devices": ("--num_devices=99", ["num_devices is 99", "from 1 to"]),
+    "temperature": (
+        "--config={configs}/gdas_nasbench201_digits.py:smoke "
+        "--config.method.temperature=linear(10,0)",
+        ["method: temperature goes down to 0", "above 0"],
+    ),
+    "more sub-graphs than operations": (
+        "--config={configs}/msg_das_nasbench201_digits.py:smoke --config.method.k=6",
+        ["k=6", "5 operations"],
+    ),
+    "voting": (
+        "--config={configs}/sd_darts_nasbench201_digits.py:smoke "
+        "--config.method.voting=median",
+        ["method: voting='median'", "mean, ema"],
+    ),
+    "window": (
+        "--config={configs}/sd_darts_nasbench201_digits.py:smoke "
+        "--config.method.window=0",
+        ["method: window=0", "at least 1"],
+    ),
+    "a ring that cannot fit": (
+        "--config={configs}/sd_darts_nasbench201_digits.py:smoke "
+        "--config.method.window=1000000000",
+        ["memory", "TB", "window", "ring_dtype"],
+    ),
+    "partial channels": (
+        "--config={configs}/pc_darts_nasbench201_digits.py:smoke "
+        "--config.supernet.channels=6",
+        ["supernet: channels=6", "multiple of 4"],
+    ),
+    "finalists": (
+        "--config={configs}/random_nasbench201_digits.py:smoke "
+        "--config.method.finalists=9",
+        ["method: finalists=9", "from 1 to 4"],
     ),
     "alpha": ("--config.method.alpha_start=nan", ["method.alpha_start is nan"]),
     # supernet
@@ -435,7 +477,10 @@ def test_a_mistake_is_one_line_and_2_and_nothing_written(
     tmp_path, launcher: Launcher, place: pathlib.Path, mistake: str
 ):
     typed, named = MISTAKES[mistake]
-    flags = [f"--workdir={tmp_path}/run", *typed.format(place=place).split()]
+    flags = [
+        f"--workdir={tmp_path}/run",
+        *typed.format(place=place, configs=CONFIGS).split(),
+    ]
     if not typed.startswith("--config="):
         flags.insert(0, QUICK)
     before = files(place)

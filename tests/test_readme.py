@@ -6,6 +6,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from nasjax.methods import Method
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -21,6 +23,28 @@ def test_the_python_blocks_run_one_after_another(tmp_path, monkeypatch, capsys):
     assert "|+|" in capsys.readouterr().out
     assert (tmp_path / "runs/decisive_darts/genotype.json").exists()
     assert float(names["value"]) == pytest.approx(0.64)
+
+
+def test_the_page_about_methods_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "your_own_method.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len(blocks) == 2
+    assert len(blocks[0].splitlines()) <= 100
+    names: dict = {}
+    for block in blocks:
+        with jax.numpy_dtype_promotion("standard"):  # optax's Adam needs it
+            exec(compile(block, "your_own_method.md", "exec"), names)
+    assert "|+|" in capsys.readouterr().out
+    assert names["taught"].name == "stc_nas"
+    assert names["dropping"].subgraphs == 2
+
+
+def test_the_page_about_methods_names_every_field():
+    text = (ROOT / "docs" / "your_own_method.md").read_text()
+    table = text.partition("| field |")[2]
+    for field in Method._fields:
+        assert field == "name" or f"`{field}`" in table, field
 
 
 def test_every_file_the_readme_names_exists():

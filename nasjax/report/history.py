@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from nasjax.genotype import Genotype, derive
+from nasjax.methods.pc_darts import edge_name
+from nasjax.methods.pc_darts import strengths as with_edges
 from nasjax.report.workdir import Run
 from nasjax.space import SearchSpace
 from nasjax.spaces import SPACES
@@ -109,6 +112,17 @@ def _kept(genotype: Genotype, cell_type: str) -> Iterator[tuple[str, tuple[int, 
         yield operation, (source, target)
 
 
+def _strengths(run: Run, space: SearchSpace, t: int) -> Mapping[str, np.ndarray]:
+    """By which cells are derived at a time: alpha, and the edges' part in it."""
+    alpha = {name: run.alphas[name][t] for name in space.cell_types}
+    if set(run.edges) != set(alpha):
+        return alpha
+    edges = {edge_name(name): jnp.asarray(run.edges[name][t]) for name in alpha}
+    arrays = {name: jnp.asarray(values) for name, values in alpha.items()}
+    found = with_edges({**arrays, **edges}, space)
+    return {name: np.asarray(values) for name, values in found.items()}
+
+
 def derived(run: Run) -> list[Genotype]:
     """The genotype of the space's own rule at the start and after each epoch.
 
@@ -125,10 +139,7 @@ def derived(run: Run) -> list[Genotype]:
         return []
     if not all(np.isfinite(array).all() for array in run.alphas.values()):
         return []
-    return [
-        derive(space, {name: run.alphas[name][t] for name in space.cell_types})
-        for t in range(count)
-    ]
+    return [derive(space, _strengths(run, space, t)) for t in range(count)]
 
 
 class Change(NamedTuple):

@@ -167,6 +167,17 @@ def _final_alpha(run: Run) -> str:
                 marked=chosen(genotype, name, names) if genotype else (),
             )
         )
+    for name, array in run.edges.items():
+        if name in run.alphas:
+            names = names_of(run, *run.alphas[name].shape[1:])
+            body += page.scrolling(
+                heat_map(
+                    array[-1][:, None],
+                    names.edge_labels,
+                    ("beta",),
+                    title=f"Edges of {name} after {len(array) - 1} epochs",
+                )
+            )
     if not body:
         return ""
     return (

@@ -16,6 +16,8 @@ from nasjax.tabular import Lookup, from_json
 
 Curves = dict[str, tuple[list[float], list[float]]]
 
+#: Names of arrays of edge parameters end with it (`pc_darts.edge_name`).
+EDGES = "_edges"
 _HOLDS = "config.json, metrics.jsonl, alphas.npz and genotype.json"
 
 
@@ -36,6 +38,7 @@ class Run(NamedTuple):
       config: as launched.
       rows: metrics by phase and step; a step that was run again counts once.
       alphas: ``{cell type: [T + 1, E, O]}``.
+      edges: ``{cell type: [T + 1, E]}`` parameters of edges, where a method has them.
       genotype: what was found, once the search is through.
       environment: versions, device, start.
       lookups: of what was found in NAS-Bench-201, where the run looked it up.
@@ -46,6 +49,7 @@ class Run(NamedTuple):
     config: Mapping[str, Any]
     rows: tuple[Row, ...]
     alphas: Mapping[str, np.ndarray]
+    edges: Mapping[str, np.ndarray]
     genotype: Genotype | None
     environment: Mapping[str, Any]
     lookups: tuple[Lookup, ...]
@@ -93,11 +97,13 @@ def read_run(workdir: str | Path) -> Run:
         raise InputError(f"{folder} is not a folder; a workdir holds {_HOLDS}")
     problems: list[str] = []
     genotype = _read_genotype(folder / "genotype.json", problems)
+    alphas, edges = _read_alphas(folder / "alphas.npz", problems)
     run = Run(
         name=folder.resolve().name,
         config=_read_object(folder / "config.json", problems),
         rows=_read_rows(folder / "metrics.jsonl", problems),
-        alphas=_read_alphas(folder / "alphas.npz", problems),
+        alphas=alphas,
+        edges=edges,
         genotype=genotype,
         environment=_read_object(folder / "environment.json", problems),
         lookups=_read_lookups(folder / "lookup.json", genotype, problems),
@@ -212,18 +218,26 @@ def _figure(value: Any) -> float | None:
         return math.inf if value > 0 else -math.inf
 
 
-def _read_alphas(path: Path, problems: list[str]) -> dict[str, np.ndarray]:
-    found: dict[str, np.ndarray] = {}
+_Arrays = dict[str, np.ndarray]
+
+
+def _read_alphas(path: Path, problems: list[str]) -> tuple[_Arrays, _Arrays]:
+    """Alpha of every cell type, and the parameters of edges beside it."""
+    found: _Arrays = {}
+    edges: _Arrays = {}
     if not path.is_file():
-        return found
+        return found, edges
     try:
         with np.load(path, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("not an archive")
             for name in archive.files:
                 array = archive[name]
-                if array.ndim == 3 and array.size and array.dtype.kind in "fiu":
+                numbers = array.size and array.dtype.kind in "fiu"
+                if array.ndim == 3 and numbers:
                     found[name] = array.astype(np.float64)
+                elif array.ndim == 2 and numbers and name.endswith(EDGES):
+                    edges[name.removesuffix(EDGES)] = array.astype(np.float64)
                 else:
                     problems.append(
                         f"{name} in {path.name} is left out: {array.dtype} of shape "
@@ -231,4 +245,4 @@ def _read_alphas(path: Path, problems: list[str]) -> dict[str, np.ndarray]:
                     )
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         problems.append(f"{path.name} cannot be read in full: {error}.")
-    return found
+    return found, edges

@@ -133,7 +133,8 @@ def _choose(
 ) -> Array:
     """Input of the ``index``-th cell of a stage: an entry, or made of ``x``."""
     if not entries:
-        return ops.relu_conv_bn(x, jnp.stack(kernels)[index], context=context)
+        run = jax.checkpoint(partial(ops.relu_conv_bn, context=context))
+        return run(x, jnp.stack(kernels)[index])
 
     def entry(at: int, entries: list[Array], kernel: Array, x: Array) -> Array:
         del kernel, x
@@ -261,8 +262,7 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
 
     def apply(weights: Tree, architecture: Architecture, images: Array) -> Array:
         x = supernet.enter(images, settings.dtype)
-        stem = partial(supernet.apply_stem, context=context)
-        x = stem(weights["stem"], x)
+        x = supernet.apply_stem(weights["stem"], x, context=context)
         before = previous = x
         for (first, end), edges in zip(runs, weights["edges"], strict=True):
             cell = cells[first]
