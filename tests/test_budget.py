@@ -10,7 +10,9 @@ import pytest
 
 from nasjax import budget as budgets
 from nasjax import search, spaces, supernet
-from nasjax.methods import darts
+from nasjax.base import InputError
+from nasjax.cell import Mixture
+from nasjax.methods import Method, darts, sd_darts
 from tests import searching
 from tests.searching import BATCH, EPOCHS, STEPS
 
@@ -174,25 +176,29 @@ def test_a_path_costs_what_it_runs():
 # --- of a prepared search --------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def budget() -> budgets.Budget:
+def budget_of(method: Method) -> budgets.Budget:
     with jax.numpy_dtype_promotion("standard"):
         _, budget = search.prepare(
             searching.linear_net(),
-            darts(),
+            method,
             searching.digits(),
             optimizers=searching.both_optimizers(),
             epochs=EPOCHS,
-            batch_size=BATCH,
         )
     return budget
+
+
+@pytest.fixture(scope="module")
+def budget() -> budgets.Budget:
+    return budget_of(darts())
 
 
 def test_a_search_counts_what_it_holds(budget):
     kernels = 6 * 5 * 64 * 10
     assert (budget.weights, budget.alphas, budget.macs) == (kernels, 6 * 5, kernels)
-    images, labels, ids, statistics = 78 * 64, 78 * 4, 78 * 4, 2 * 4
-    assert budget.data_bytes == images + labels + ids + statistics
+    # Each half of 39 fills three batches of 16 up: pixels, label, id and weight.
+    assert budget.data_bytes == 2 * STEPS * BATCH * (64 + 3 * 4) + 2 * 4
+    assert budget.memory_bytes == 0
     # Weights, their momentum, alpha and Adam's two moments are arguments as well.
     state = 4 * (2 * kernels + 3 * 6 * 5)
     assert budget.data_bytes + state < budget.peak_bytes < 10 * state
@@ -203,11 +209,65 @@ def test_a_search_counts_what_it_holds(budget):
 
 def test_a_budget_is_values_and_a_line(budget):
     values = budget._asdict()
+    values.pop("memory_bytes")  # DARTS remembers nothing
     assert all(np.isfinite(value) and value > 0 for value in values.values())
     line = str(budget)
     assert "weights 19,200 · alpha 30 · MACs/image 19.2 k" in line
-    assert "(data 5.62 kB)" in line
+    assert "(data 7.3 kB) ·" in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("ring_dtype", "window", "bytes_a_class"), [("float32", 2, 4), ("bfloat16", 3, 2)]
+)
+def test_teachers_are_counted_and_shown(ring_dtype, window, bytes_a_class, budget):
+    taught = budget_of(sd_darts(window=window, ring_dtype=ring_dtype))
+    rows = STEPS * BATCH
+    assert taught.memory_bytes == window * rows * (10 * bytes_a_class + 4)
+    assert taught.peak_bytes >= budget.peak_bytes + taught.memory_bytes
+    assert f", teachers {budgets.human(taught.memory_bytes)}B)" in str(taught)
+    assert (taught.weights, taught.macs) == (budget.weights, budget.macs)
+
+
+def test_an_image_costs_as_many_passes_as_there_are_sub_graphs(budget):
+    def relax(key, alpha, progress, space):
+        one = jax.nn.softmax(alpha["cell"])
+        return {"cell": Mixture(jnp.stack(3 * [one]))}
+
+    several = budget_of(darts()._replace(relax=relax, subgraphs=3))
+    assert several.macs == 3 * budget.macs
+    assert several.weights == budget.weights
+
+
+def test_bytes_of_a_tree_are_those_of_its_arrays_or_their_shapes():
+    tree = {
+        "a": jnp.zeros((3, 5)),
+        "b": (jnp.zeros(7, jnp.bfloat16), jnp.zeros((), jnp.uint8)),
+    }
+    assert budgets.tree_bytes(tree) == 3 * 5 * 4 + 7 * 2 + 1
+    assert budgets.tree_bytes(jax.eval_shape(lambda: tree)) == 75
+    assert budgets.tree_bytes(()) == 0
+
+
+def test_a_memory_that_cannot_fit_is_refused_with_both_figures():
+    there = budgets.available_bytes()
+    assert there > 2**28
+    budgets.check_memory(())
+    budgets.check_memory(jax.ShapeDtypeStruct((there // 4,), jnp.float32))
+    too_much = jax.ShapeDtypeStruct((there // 4 + 1,), jnp.float32)
+    with pytest.raises(InputError) as error:
+        budgets.check_memory({"probs": too_much})
+    message = str(error.value)
+    assert message.count(budgets.human(there)) >= 1
+    assert "max_examples" in message
+    assert "\n" not in message
+
+
+def test_a_search_is_refused_before_its_memory_is_made():
+    huge = lambda number, classes: jnp.zeros((1, number, 2**40))  # noqa: E731
+    method = darts()._replace(init_memory=huge)
+    with pytest.raises(InputError, match=r"takes 211 TB and the device has"):
+        budget_of(method)
 
 
 @pytest.mark.parametrize(
