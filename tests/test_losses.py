@@ -148,6 +148,68 @@ def test_weighted_mean_is_numpys_average(values, weights):
         assert mean == 0.0
 
 
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_a_weighted_mean_over_devices_is_that_of_all_their_examples(devices):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(devices, 8 // devices)).astype(np.float32)
+    weights = np.ones_like(values)
+    weights[-1, -2:] = 0.0  # one device may have nothing but fillers
+    mean = jax.vmap(
+        lambda v, w: losses.weighted_mean(v, w, axis_name="devices"),
+        axis_name="devices",
+    )(jnp.asarray(values), jnp.asarray(weights))
+    expected = np.average(values.astype(np.float64), weights=weights)
+    np.testing.assert_allclose(mean, np.full(devices, expected), rtol=1e-5)
+
+
+# --- distillation ---------------------------------------------------------------
+
+
+def teacher_and_student(seed=0):
+    rng = np.random.default_rng(seed)
+    teacher = simplex(rng.uniform(0, 1, (6, 4)) * rng.integers(0, 2, (6, 4)))
+    teacher[0] = [0, 1, 0, 0]  # sure of a class
+    return teacher, (3 * rng.normal(size=(6, 4))).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "name", ["kl_per_example", "distillation_kl", "soft_cross_entropy"]
+)
+def test_distillation_is_pytorchs_with_its_gradient_and_none_to_the_teacher(name):
+    torch = pytest.importorskip("torch")
+    teacher, logits = teacher_and_student()
+    there = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
+    log_student = torch.log_softmax(there, dim=1)
+    target = torch.tensor(np.float64(teacher))
+    functional = torch.nn.functional
+    if name == "soft_cross_entropy":
+        each = functional.cross_entropy(there, target, reduction="none")
+    else:
+        each = functional.kl_div(log_student, target, reduction="none").sum(1)
+    if name == "distillation_kl":
+        each = functional.kl_div(log_student, target, reduction="batchmean")
+    each.sum().backward()
+
+    loss = getattr(losses, name)
+    value = loss(jnp.asarray(teacher), jnp.asarray(logits))
+    np.testing.assert_allclose(value, each.detach().numpy(), rtol=1e-5, atol=1e-6)
+    d_teacher, d_logits = jax.grad(lambda *a: loss(*a).sum(), argnums=(0, 1))(
+        jnp.asarray(teacher), jnp.asarray(logits)
+    )
+    np.testing.assert_allclose(d_logits, there.grad.numpy(), atol=1e-6)
+    assert not np.asarray(d_teacher).any()
+
+
+def test_distillation_is_zero_where_the_student_agrees():
+    _, logits = teacher_and_student(1)
+    teacher = jax.nn.softmax(jnp.asarray(logits))
+    same = losses.kl_per_example(teacher, jnp.asarray(logits))
+    np.testing.assert_allclose(same, np.zeros(6), atol=1e-6)
+    narrow = jnp.asarray(logits, jnp.bfloat16)
+    assert losses.kl_per_example(teacher, narrow).dtype == jnp.float32
+    assert losses.soft_cross_entropy(teacher, narrow).dtype == jnp.float32
+
+
 # --- the rest -------------------------------------------------------------------
 
 

@@ -246,6 +246,40 @@ def test_average_of_two_by_two_leaves_an_odd_last_row_out():
     assert_close(primitives.avg_pool_2x2(jnp.asarray(x)), expected)
 
 
+@pytest.mark.parametrize("size", [*SIZES, (1, 5), (3, 3)])
+def test_maximum_of_two_by_two_is_pytorchs_with_an_odd_last_row_alone(size):
+    torch = pytest.importorskip("torch")
+    x = distinct(0, CHANNELS, *size, BATCH)
+    cotangent = normal(1, CHANNELS, strided(size[0], 2), strided(size[1], 2), BATCH)
+    there = torch.tensor(x.transpose(3, 0, 1, 2), requires_grad=True)
+    y = torch.nn.functional.max_pool2d(there, 2, ceil_mode=True)
+    y.backward(torch.tensor(cotangent.transpose(3, 0, 1, 2)))
+    value, gradient = pullback(primitives.max_pool_2x2, cotangent, x)
+    assert_close(value, y.detach().numpy().transpose(1, 2, 3, 0))
+    assert_close(gradient, there.grad.numpy().transpose(1, 2, 3, 0))
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 1), (1, 2), (2, 2)])
+@pytest.mark.parametrize("taps", [(1, 7), (7, 1), (3, 5)])
+def test_rectangular_convolution_is_pytorchs(taps, strides):
+    torch = pytest.importorskip("torch")
+    x, kernel = normal(0, CHANNELS, 7, 6, BATCH), normal(1, 4, CHANNELS, *taps)
+    out = strided(7, strides[0]), strided(6, strides[1])
+    cotangent = normal(2, 4, *out, BATCH)
+    there = [torch.tensor(x.transpose(3, 0, 1, 2)), torch.tensor(kernel)]
+    for tensor in there:
+        tensor.requires_grad_()
+    padding = taps[0] // 2, taps[1] // 2
+    y = torch.nn.functional.conv2d(*there, stride=strides, padding=padding)
+    y.backward(torch.tensor(cotangent.transpose(3, 0, 1, 2)))
+    value, d_x, d_kernel = pullback(
+        lambda x, k: primitives.rectangular(x, k, strides=strides), cotangent, x, kernel
+    )
+    assert_close(value, y.detach().numpy().transpose(1, 2, 3, 0))
+    assert_close(d_x, there[0].grad.numpy().transpose(1, 2, 3, 0))
+    assert_close(d_kernel, there[1].grad.numpy())
+
+
 # --- batch normalisation --------------------------------------------------------
 
 
@@ -260,6 +294,25 @@ def test_batch_norm_is_pytorchs_training_form():
     value, gradient = pullback(primitives.batch_norm, cotangent, x)
     assert_close(value, y.detach().numpy().transpose(1, 2, 3, 0))
     assert_close(gradient, there.grad.numpy().transpose(1, 2, 3, 0))
+
+
+def test_batch_norm_over_devices_is_that_of_their_whole_batch():
+    """Value and gradient; a mapped axis stands for the devices."""
+    x = 3.0 * normal(0, 4, 5, 6, 6) + normal(1, 4, 1, 1, 6)  # no two parts alike
+    cotangent = normal(2, *x.shape)
+    expected = pullback(primitives.batch_norm, cotangent, x)
+
+    def parts(x):
+        return jnp.stack(jnp.split(jnp.asarray(x), 3, axis=-1))
+
+    one = functools.partial(primitives.batch_norm, axis_name="devices")
+    shared = jax.vmap(one, axis_name="devices")
+    found = pullback(shared, parts(cotangent), parts(x))
+    for actual, wanted in zip(found, expected, strict=True):
+        assert_close(jnp.concatenate(actual, axis=-1), wanted, 5e-6)
+    alone = jax.vmap(primitives.batch_norm)(parts(x))
+    difference = np.abs(jnp.concatenate(alone, axis=-1) - expected[0])
+    assert difference.max() > 0.1
 
 
 @pytest.mark.parametrize("mean", [0.0, 1e3, 1e4])
@@ -312,6 +365,7 @@ CASES = {
     "pointwise": (lambda x, k: primitives.pointwise(x, k, stride=2), DENSE[..., 0, 0]),
     "max": (lambda x: primitives.max_pool_3x3(x, stride=2),),
     "avg": (lambda x: primitives.avg_pool_3x3(x, stride=2),),
+    "max 2x2": (primitives.max_pool_2x2,),
     "batch_norm": (primitives.batch_norm,),
 }
 
