@@ -10,12 +10,16 @@ from jax import lax
 
 from nasjax import ops, spaces
 from nasjax.cell import (
+    Drop,
     Mixture,
     Path,
     apply_cell,
     cell_template,
     edge_groups,
+    for_cell,
     recomputed_switch,
+    to_path,
+    without_drop,
 )
 
 CHANNELS, SIZE, BATCH = 4, 6, 3
@@ -26,6 +30,8 @@ KINDS = {
     "darts-normal": (SMALL, False),
     "darts-reduce": (SMALL, True),
     "nasbench201": (spaces.nasbench201(), False),
+    "darts-reduce, half": (SMALL._replace(channel_divisor=2), True),
+    "nasbench201, half": (spaces.nasbench201()._replace(channel_divisor=2), False),
 }
 #: The same numbers, compiled in half the time.
 compiled = functools.partial(
@@ -58,6 +64,29 @@ def once(operation):
     return jax.jit(operation.apply, static_argnums=(2, 3))
 
 
+def by_edge(weights, space, *, reduction):
+    """Weights of each edge, ``{edge: {operation: tree}}``."""
+    own = {}
+    for group, group_weights in zip(
+        edge_groups(space, reduction=reduction), weights, strict=True
+    ):
+        for position, edge in enumerate(group.edges):
+            own[edge] = jax.tree.map(lambda a, at=position: a[at], group_weights)
+    return own
+
+
+def on_a_part(operation, weights, x, stride, parts):
+    """The operation on the first channels; the rest beside it, then interleaved."""
+    seen = x.shape[0] // parts
+    y = once(operation)(weights, x[:seen], stride, CONTEXT)
+    rest = x[seen:]
+    if stride == 2:
+        corners = [rest[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+        rest = functools.reduce(jnp.maximum, corners)
+    joined = jnp.concatenate([y, rest])
+    return joined[np.arange(x.shape[0]).reshape(parts, seen).T.ravel()]
+
+
 def unrolled(weights, factors, inputs, *, space, reduction, edges=None):
     """Each node is the sum over its edges and their operations, nothing shared.
 
@@ -65,12 +94,7 @@ def unrolled(weights, factors, inputs, *, space, reduction, edges=None):
     """
     if edges is None:
         edges = dict.fromkeys(range(space.num_edges), range(space.num_ops))
-    own = {}
-    for group, group_weights in zip(
-        edge_groups(space, reduction=reduction), weights, strict=True
-    ):
-        for position, edge in enumerate(group.edges):
-            own[edge] = jax.tree.map(lambda a, at=position: a[at], group_weights)
+    own = by_edge(weights, space, reduction=reduction)
     states = dict(enumerate(inputs))
     step = 2 if reduction else 1
     for state in range(space.num_inputs, space.num_states):
@@ -80,7 +104,8 @@ def unrolled(weights, factors, inputs, *, space, reduction, edges=None):
         stride = 2 if reduction and source < space.num_inputs else 1
         for operation in (space.operations[i] for i in operations):
             weight = own[edge].get(operation.name, {})
-            y = once(operation)(weight, states[source], stride, CONTEXT)
+            parts = space.channel_divisor
+            y = on_a_part(operation, weight, states[source], stride, parts)
             factor = factors[edge, space.operations.index(operation)]
             states[target] = states[target] + factor * y
     return jnp.concatenate([states[state] for state in space.output])
@@ -173,6 +198,232 @@ def test_path_is_the_mixture_of_its_one_hot(key, kind):
             (value, d_weights, d_inputs, d_factors),
             (expected, e_weights, e_inputs, jnp.asarray(sampled)),
         )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shift", [0, 3])
+def test_path_has_the_values_and_gradients_of_the_unrolled_sum(key, kind, shift):
+    """Under plain autodiff; `none` and edges that are off among them."""
+    space, reduction = KINDS[kind]
+    edges = np.arange(space.num_edges)
+    operation = (edges + shift) % space.num_ops
+    active = edges != 1 if shift else edges % 4 != 2
+    chosen = {int(edge): [int(operation[edge])] for edge in edges[active]}
+    assert {space.operations[at].is_zero for [at] in chosen.values()} == {True, False}
+    weights = random_weights(key, space, reduction=reduction)
+    factors = jnp.linspace(0.4, 1.3, space.num_edges)
+    inputs = random_inputs(space)
+
+    def plain(weights, factors, inputs):
+        every = jnp.broadcast_to(factors[:, None], (space.num_edges, space.num_ops))
+        settings = {"space": space, "reduction": reduction, "edges": chosen}
+        return unrolled(weights, every, inputs, **settings)
+
+    actual = looped(kind, "path")(
+        weights, factors, inputs, jnp.asarray(operation, jnp.int32), jnp.asarray(active)
+    )
+    assert_trees_close(actual, value_and_pull(plain, weights, factors, inputs))
+
+
+@pytest.mark.parametrize("reduction", [False, True])
+def test_the_backward_pass_of_a_path_keeps_the_states_alone(key, reduction):
+    """Feature maps in memory: no more than the cell has states."""
+    batch = 7  # no other axis is as long
+    weights = random_weights(key, SMALL, reduction=reduction)
+    edges = SMALL.num_edges
+    path = Path(jnp.full(edges, 4, jnp.int32), jnp.ones(edges), jnp.ones(edges, bool))
+    settings = {"space": SMALL, "reduction": reduction, "context": CONTEXT}
+
+    def cell(weights, inputs):
+        return apply_cell(weights, path, inputs, **settings)
+
+    one = jnp.cos(jnp.arange(CHANNELS * SIZE * SIZE * batch, dtype=jnp.float32))
+    one = one.reshape(CHANNELS, SIZE, SIZE, batch)
+    _, pull = jax.vjp(cell, weights, (one, 2.0 * one))
+    # Constants that stand for "no gradient" cost nothing in one program.
+    kept = [
+        a.size for a in jax.tree.leaves(pull) if a.shape[-1:] == (batch,) and a.any()
+    ]
+    assert 0 < sum(kept) <= SMALL.num_states * one.size
+
+
+# --- partial channels -----------------------------------------------------------
+
+
+def shuffled(torch, x, groups):
+    """Channel shuffle of ShuffleNet, as PC-DARTS takes it."""
+    batch, channels, height, width = x.shape
+    x = x.reshape(batch, groups, channels // groups, height, width)
+    return torch.transpose(x, 1, 2).reshape(batch, channels, height, width)
+
+
+@pytest.mark.parametrize("reduction", [False, True])
+def test_partial_channels_are_pc_darts_equations_2_and_3(key, reduction):
+    """In PyTorch: split, mix, pool what passes by, concatenate, shuffle, weigh."""
+    torch = pytest.importorskip("torch")
+    from tests import test_ops
+
+    parts, channels = 4, 4 * test_ops.CHANNELS
+    space = SMALL._replace(channel_divisor=parts)
+    template = cell_template(space, channels=channels, reduction=reduction)
+    weights = ops.draw(key, template)
+    rng = np.random.default_rng(0)
+    alpha = rng.normal(size=(space.num_edges, space.num_ops)).astype("f4")
+    beta = rng.uniform(0.3, 1.0, space.num_edges).astype("f4")
+    inputs = rng.normal(size=(2, channels, SIZE, SIZE, BATCH)).astype("f4")
+
+    def ours(weights, alpha, beta, inputs):
+        mixture = Mixture(jax.nn.softmax(alpha) * beta[:, None])
+        settings = {"space": space, "reduction": reduction, "context": CONTEXT}
+        return apply_cell(weights, mixture, tuple(inputs), **settings)
+
+    value, pulled = compiled(functools.partial(value_and_pull, ours))(
+        weights, *map(jnp.asarray, (alpha, beta, inputs))
+    )
+
+    there = [torch.tensor(np.float64(a), requires_grad=True) for a in (alpha, beta)]
+    maps = torch.tensor(np.float64(inputs.transpose(0, 4, 1, 2, 3)), requires_grad=True)
+    states: list = [maps[0], maps[1]]
+    mix, own = (
+        torch.softmax(there[0], dim=1),
+        by_edge(weights, space, reduction=reduction),
+    )
+    parameters = {}
+    for edge, (source, target) in enumerate(space.edges):
+        stride = 2 if reduction and source < 2 else 1
+        seen, rest = states[source].tensor_split([test_ops.CHANNELS], dim=1)
+        mixed = 0.0
+        for factor, operation in zip(mix[edge], space.operations, strict=True):
+            _, module, parameters[edge, operation.name] = test_ops.reference(
+                "darts", operation, stride, own[edge].get(operation.name, {})
+            )
+            mixed = mixed + factor * module(seen)
+        rest = rest if stride == 1 else torch.nn.functional.max_pool2d(rest, 2, 2)
+        y = there[1][edge] * shuffled(torch, torch.cat([mixed, rest], 1), parts)
+        if target == len(states):
+            states.append(y)
+        else:
+            states[target] = states[target] + y
+    expected = torch.cat(states[2:], dim=1)
+    phase = np.arange(value.size).reshape(value.shape)
+    expected.backward(torch.tensor(np.cos(1.7 * phase).transpose(3, 0, 1, 2)))
+
+    def near(actual, wanted):
+        scale = max(np.abs(wanted).max(), 1e-2)
+        np.testing.assert_allclose(actual, wanted, rtol=0, atol=1e-3 * scale)
+
+    near(value, expected.detach().numpy().transpose(1, 2, 3, 0))
+    d_weights, d_alpha, d_beta, d_inputs = pulled
+    near(d_alpha, there[0].grad.numpy())
+    near(d_beta, there[1].grad.numpy())
+    near(d_inputs, maps.grad.numpy().transpose(0, 2, 3, 4, 1))
+    for edge, operations in by_edge(d_weights, space, reduction=reduction).items():
+        for name, gradients in operations.items():
+            assert set(gradients) == set(parameters[edge, name])
+            for part, gradient in gradients.items():
+                wanted = parameters[edge, name][part].grad.numpy()
+                assert np.abs(wanted).max() > 1e-3
+                near(gradient, wanted.reshape(gradient.shape))
+
+
+# --- paths ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (3, 6, 5)], ids=["one", "several"])
+def test_a_path_of_a_one_hot_hands_its_gradient_to_what_was_run(shape):
+    rng = np.random.default_rng(0)
+    operation = rng.integers(0, 5, shape[:-1])
+    choice = jnp.asarray(np.eye(5)[operation], jnp.float32)
+    path = to_path(choice)
+    np.testing.assert_array_equal(path.operation, operation)
+    assert path.operation.dtype == jnp.int32
+    np.testing.assert_array_equal(path.weight, np.ones(shape[:-1]))
+    assert path.active.all()
+    assert path.drop is None
+    scale = jnp.asarray(rng.normal(size=shape[:-1]), jnp.float32)
+    gradient = jax.grad(lambda choice: jnp.sum(scale * to_path(choice).weight))(choice)
+    np.testing.assert_array_equal(gradient, scale[..., None] * choice)
+
+
+def apply_noisy(weights, x, stride, context):
+    """Tells by its output which key and rate it was given."""
+    del weights
+    x = x[:, ::stride, ::stride]
+    if context.drop is None:
+        return x
+    noise = jax.random.normal(context.drop.key, x.shape)
+    return x * (1.0 + context.drop.rate * noise)
+
+
+NOISY = ops.Operation(
+    "noisy", lambda channels, stride: {}, apply_noisy, lambda c, h, w, s: 0
+)
+
+
+def noisy_path(space, seed=0):
+    edges = space.num_edges
+    return Path(
+        jnp.ones(edges, jnp.int32),
+        jnp.linspace(0.5, 1.5, edges),
+        jnp.ones(edges, bool),
+        Drop(
+            jax.random.split(jax.random.key(seed), edges), jnp.linspace(0, 0.4, edges)
+        ),
+    )
+
+
+@pytest.mark.parametrize("reduction", [False, True])
+def test_every_edge_drops_by_its_own_key_and_rate(reduction):
+    """Backwards too: the noise of the gradient is that of the value."""
+    space = SMALL._replace(operations=(ops.NONE, NOISY))
+    path = noisy_path(space)
+
+    def cell(factors, inputs):
+        return apply_cell(
+            ({},) * len(edge_groups(space, reduction=reduction)),
+            path._replace(weight=factors),
+            inputs,
+            space=space,
+            reduction=reduction,
+            context=CONTEXT,
+        )
+
+    def plain(factors, inputs):
+        states = dict(enumerate(inputs))
+        for edge, (source, target) in enumerate(space.edges):
+            stride = 2 if reduction and source < space.num_inputs else 1
+            drop = Drop(path.drop.key[edge], path.drop.rate[edge])
+            y = apply_noisy({}, states[source], stride, ops.Context(drop=drop))
+            y = factors[edge] * y
+            states[target] = states[target] + y if target in states else y
+        return jnp.concatenate([states[state] for state in space.output])
+
+    arguments = path.weight, random_inputs(space)
+    actual = compiled(functools.partial(value_and_pull, cell))(*arguments)
+    assert_trees_close(actual, value_and_pull(plain, *arguments))
+    calm, _ = value_and_pull(plain, *arguments)
+    path = noisy_path(space, seed=1)
+    assert float(jnp.abs(calm - plain(*arguments)).max()) > 0.1
+
+
+def test_each_cell_has_noise_of_its_own_and_evaluation_has_none():
+    path = noisy_path(SMALL)
+    keys = [np.asarray(jax.random.key_data(for_cell(path, n).drop.key)) for n in (0, 1)]
+    rows = {tuple(row) for cell in keys for row in cell}
+    assert len(rows) == 2 * SMALL.num_edges
+    traced = jax.jit(for_cell)(path, jnp.int32(1))
+    np.testing.assert_array_equal(jax.random.key_data(traced.drop.key), keys[1])
+    np.testing.assert_array_equal(traced.drop.rate, path.drop.rate)
+    plain = without_drop(path)
+    assert plain.drop is None
+    assert plain.operation is path.operation
+    mixture = Mixture(jnp.ones((2, 2)))
+    for unchanged in (for_cell(mixture, 1), without_drop(mixture)):
+        assert unchanged is mixture
+    assert for_cell(plain, 1) is plain
+
+
+# --- the rest -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
