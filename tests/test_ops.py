@@ -140,6 +140,34 @@ def test_odd_sizes_are_rounded_up_and_context_changes_nothing(space, operation, 
 
 
 @every_operation
+def test_devices_that_normalise_together_give_what_one_gives(space, operation, stride):
+    """A mapped axis stands for the devices."""
+    weights = draw(operation, stride)
+    rng = np.random.default_rng(0)
+    scale = np.array([1.0, 5.0, 1.0, 5.0])  # parts of the batch are not alike
+    x = jnp.asarray(scale * rng.normal(size=(CHANNELS, 4, 4, 4)), jnp.float32)
+    together, alone = (
+        ops.Context(axis_name="devices", synchronised=flag) for flag in (True, False)
+    )
+
+    def spread(context):
+        def run(weights, x):
+            return operation.apply(weights, x, stride, context)
+
+        mapped = jax.vmap(run, in_axes=(None, 0), axis_name="devices")
+        parts = jnp.stack([x[..., 0::2], x[..., 1::2]])
+        y = jax.jit(mapped, compiler_options=OPTIONS)(weights, parts)
+        return jnp.stack([y[0], y[1]], axis=-1).reshape(*y.shape[1:-1], -1)
+
+    whole = operation.apply(weights, x, stride, ops.PLAIN)
+    np.testing.assert_allclose(spread(together), whole, rtol=0, atol=2e-5)
+    plain = operation.name in ("none", "skip_connect") and stride == 1
+    plain |= operation in (ops.PLAIN_AVG_POOL_3X3, ops.NONE)
+    apart = float(jnp.abs(spread(alone) - whole).max())
+    assert (apart < 2e-5) if plain else (apart > 0.1)
+
+
+@every_operation
 def test_only_none_is_zero(space, operation, stride):
     x = jnp.asarray(
         np.random.default_rng(0).normal(size=(CHANNELS, 4, 4, BATCH)), jnp.float32
