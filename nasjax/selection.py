@@ -54,4 +54,5 @@ def make_choose(
 def _ones(path: Mixture | Path, num_ops: int) -> Array:
     """``[E, O]``, 1 where an active edge's operation stands."""
     assert isinstance(path, Path)
-    return jax.nn.one_hot(path.operation, num_ops) * path.active[:, None]
+    chosen = jax.nn.one_hot(path.operation, num_ops)
+    return jnp.where(path.active[:, None], chosen, 0.0)
