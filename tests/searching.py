@@ -76,7 +76,12 @@ def both_optimizers(learning_rate: float = 0.025) -> Optimizers:
 
 
 def prepare(
-    net: Supernet, method: Method, *, learning_rate: float = 0.025, seed: int = 0
+    net: Supernet,
+    method: Method,
+    *,
+    learning_rate: float = 0.025,
+    seed: int = 0,
+    num_devices: int = 1,
 ) -> search.Search:
     # Adam of optax promotes an integer.
     with jax.numpy_dtype_promotion("standard"):
@@ -88,6 +93,7 @@ def prepare(
             epochs=EPOCHS,
             seed=seed,
             augmentation=AUGMENTATION,
+            num_devices=num_devices,
         )
     return task
 

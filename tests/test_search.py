@@ -13,7 +13,13 @@ import pytest
 
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
-from nasjax.methods import add_arch_loss, add_weight_loss, darts
+from nasjax.methods import (
+    add_arch_loss,
+    add_weight_loss,
+    darts,
+    random_sampling,
+    sd_darts,
+)
 from nasjax.search import NotFiniteError, fingerprint
 from nasjax.workdir import Workdir
 from tests import searching
@@ -292,6 +298,71 @@ def hashes(folder: pathlib.Path) -> dict[str, str]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+# --- methods that ask for more of the loop ---------------------------------------
+
+
+def train_values(folder: pathlib.Path) -> dict[int, dict]:
+    """Values of the train rows, by epoch; of several the last."""
+    rows = (row for row in metrics(folder) if row["phase"] == "train")
+    return {row["epoch"]: row["values"] for row in rows}
+
+
+def test_alpha_that_waits_is_neither_moved_nor_logged(tmp_path):
+    late = darts()._replace(arch_start=1)
+    searching.run(searching.prepare(searching.linear_net(), late), tmp_path)
+    start, first, second = searching.alphas(tmp_path)["cell"]
+    np.testing.assert_array_equal(first, start)
+    assert (second != first).any()
+    logged = train_values(tmp_path)
+    assert not any(name.startswith("arch_") for name in logged[0])
+    assert {"weight_loss", "weight_accuracy"} <= set(logged[0])
+    assert logged[1]["arch_loss"] > 0
+
+
+def test_a_memory_of_the_examples_survives_a_stop(tmp_path):
+    """Its teachers go on as if nothing had been."""
+    taught = sd_darts(warmup=1, window=1)
+    search = searching.prepare(searching.linear_net(), taught)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    genotype = searching.run(search, whole)
+    assert searching.run(search, parts, stop=after(3)) is None
+    assert searching.run(search, parts) == genotype
+    states = [searching.final_state(search, folder) for folder in (whole, parts)]
+    assert fingerprint(states[0]) == fingerprint(states[1])
+    # Of a half that is filled up, only the examples were written.
+    written = np.asarray(states[0].memory.epochs) == EPOCHS - 1
+    assert written.sum() == searching.num_examples(search.data.train)
+    assert train_values(whole)[0]["weight_added_loss"] == 0
+    assert train_values(whole)[1]["weight_added_loss"] > 0
+
+
+def test_a_search_with_candidates_ends_with_one_of_them(tmp_path):
+    method = random_sampling(candidates=4, batches=1, finalists=2)
+    search = searching.prepare(searching.cell_net(method), method)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    genotype = searching.run(search, whole)
+    alpha = searching.alphas(whole)["cell"]
+    assert not alpha[:-1].any()
+    assert np.unique(alpha[-1]).tolist() == [0.0, 1.0]
+    np.testing.assert_array_equal(alpha[-1].sum(axis=1), np.ones(len(alpha[-1])))
+    assert genotype == search.method.derive(search.net.space, {"cell": alpha[-1]})
+    assert not any(name.startswith("arch_") for name in train_values(whole)[1])
+    # The choice is that of the state, not of the run.
+    assert searching.run(search, parts, stop=after(3)) is None
+    assert searching.run(search, parts) == genotype
+    states = [searching.final_state(search, folder) for folder in (whole, parts)]
+    assert fingerprint(states[0]) == fingerprint(states[1])
+
+
+def test_more_devices_than_there_are_are_refused():
+    with pytest.raises(
+        InputError, match=r"num_devices is 99; it must be from 1 to \d+"
+    ):
+        searching.prepare(searching.linear_net(), darts(), num_devices=99)
+    with pytest.raises(InputError, match="num_devices is 0"):
+        searching.prepare(searching.linear_net(), darts(), num_devices=0)
 
 
 # --- broken ----------------------------------------------------------------------
