@@ -240,8 +240,9 @@ def test_the_second_order_step_is_pytorchs_double_backward(name):
         Batch(
             jnp.asarray(random_images(seed, 6, 8), "f4"),
             jnp.asarray(rng.integers(0, 5, 6), "i4"),
-            jnp.arange(6),
-            jnp.ones(6),
+            ids=jnp.arange(6),
+            rows=jnp.arange(6),
+            weights=jnp.ones(6),
         )
         for seed in (0, 1)
     ]
@@ -317,6 +318,40 @@ def test_the_nasbench201_supernet_has_the_count_of_its_layers(channels, cells, c
         spaces.nasbench201(), channels=c, num_cells=cells, num_classes=classes
     )
     assert supernet.count(shapes(net)) == expected
+
+
+def test_partial_channels_shrink_the_edges_and_nothing_else():
+    """Weights and multiply-accumulates of operations on C/4 channels."""
+    whole, part = (
+        supernet.build(
+            spaces.nasbench201()._replace(channel_divisor=divisor),
+            channels=16,
+            num_cells=2,
+        )
+        for divisor in (1, 4)
+    )
+    widths = (16, 32, 64)
+    edges = 2 * 6 * 10 * sum(c * c for c in widths)
+    weights = [supernet.count(shapes(net)) for net in (whole, part)]
+    assert weights[0] - weights[1] == edges - edges // 16
+    macs = [net.macs(supernet.every_operation) for net in (whole, part)]
+    pixels = (32 * 32, 16 * 16, 8 * 8)
+    edges = 2 * 6 * 10 * sum(c * c * p for c, p in zip(widths, pixels, strict=True))
+    assert macs[0] - macs[1] == edges - edges // 16
+    logits = jax.eval_shape(
+        part.apply,
+        shapes(part),
+        random_architecture(part.space),
+        jnp.zeros((2, 32, 32, 3)),
+    )
+    assert logits.shape == (2, 10)
+
+
+@pytest.mark.parametrize("space", ["darts", "nasbench201"])
+def test_channels_that_cannot_be_shared_out_are_refused(space):
+    partial = spaces.SPACES[space]()._replace(channel_divisor=4)
+    with pytest.raises(ValueError, match="channels=6 is not a multiple of 4"):
+        supernet.build(partial, channels=6)
 
 
 @pytest.mark.parametrize(
