@@ -4,6 +4,7 @@ A genotype is plain data with a JSON form, the only hand-over between search,
 retraining, look-up and report.
 """
 
+import ast
 import json
 import re
 from collections.abc import Mapping
@@ -64,6 +65,28 @@ class Genotype(NamedTuple):
             raise InputError(f"a genotype is one JSON object: {error}") from None
         return _checked(data)
 
+    def to_text(self) -> str:
+        """The genotype as the DARTS code prints it; NAS-Bench-201's is its string.
+
+        >>> cell = (("skip_connect", 0), ("max_pool_3x3", 1))
+        >>> print(Genotype("darts", cell, (2,), cell, (2,)).to_text())
+        Genotype(normal=[('skip_connect', 0), ('max_pool_3x3', 1)], normal_concat=[2],
+        reduce=[('skip_connect', 0), ('max_pool_3x3', 1)], reduce_concat=[2])
+        """
+        if self.arch_str:
+            return self.arch_str
+        fields = {name: list(getattr(self, name)) for name in _TEXT_FIELDS}
+        return f"Genotype({', '.join(f'{k}={v}' for k, v in fields.items())})"
+
+    @staticmethod
+    def from_text(text: str) -> "Genotype":
+        """Read `to_text`'s form, a name assigned to it or not; nothing is run.
+
+        Raises:
+          InputError: another form, or a field of the wrong form.
+        """
+        return _parsed(text)
+
     @property
     def cells(self) -> dict[str, Cell]:
         """Edges of each cell type, as (operation, source state), for drawing."""
@@ -107,6 +130,44 @@ def _checked(data: Any) -> Genotype:
     elif not (genotype.normal and genotype.reduce):
         raise InputError("a genotype has normal and reduce, or an arch_str")
     return genotype
+
+
+#: Fields of the DARTS code's named tuple.
+_TEXT_FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
+
+
+def _parsed(text: str) -> Genotype:
+    """`Genotype.from_text`: parsed as Python, read as data."""
+    text = text.strip()
+    if text.startswith("|"):
+        parse_arch_str(text)
+        return Genotype("nasbench201", arch_str=text)
+    form = "Genotype(" + ", ".join(f"{name}=…" for name in _TEXT_FIELDS) + ")"
+    try:
+        (statement,) = ast.parse(text).body
+        call = statement.value  # type: ignore[attr-defined]
+        named = all(field.arg for field in call.keywords)  # `**` has no name
+        if call.func.id != "Genotype" or call.args or not named:
+            raise ValueError
+        data = {field.arg: _literal(field.value) for field in call.keywords}
+    except (ValueError, SyntaxError, AttributeError, RecursionError, MemoryError):
+        shown = text if len(text) < 60 else f"{text[:57]}..."
+        raise InputError(f"{shown!r} is not of the form {form}") from None
+    if sorted(data) != sorted(_TEXT_FIELDS):
+        raise InputError(f"a genotype of the form {form} has those fields alone")
+    return _checked(data)
+
+
+def _literal(node: ast.expr) -> Any:
+    """A literal, its tuples as lists, or what a ``range`` of two literals lists."""
+    if isinstance(node, ast.Call):
+        name = node.func.id  # type: ignore[attr-defined]
+        first, end = map(ast.literal_eval, node.args)
+        if name != "range" or node.keywords or not (_is_index(first) and end < 1000):
+            raise ValueError
+        return list(range(first, end))
+    # As JSON has it, which `_checked` reads.
+    return json.loads(json.dumps(ast.literal_eval(node)))
 
 
 def _is_index(value: Any) -> bool:
