@@ -4,13 +4,18 @@ Pure functions for research code; `experiments/` has the launches. The rooms, in
 order data flows: `spaces` (what may be searched) · `supernet` (the weight-sharing
 network) · `relaxations` and `losses` · `methods` (one short file each) · `bilevel`
 (the step all methods share) · `search` (the host loop) · `genotype` (what it ends
-with) · `tabular` (what NAS-Bench-201 says of it) · `report`.
+with), `genotypes` (published ones) · `tabular` (what NAS-Bench-201 says of it) ·
+`network` (what it stands for, to be trained) · `interop` (other programs' weights) ·
+`report`.
 """
 
 from nasjax import bilevel as bilevel
 from nasjax import cell as cell
+from nasjax import genotypes as genotypes
+from nasjax import interop as interop
 from nasjax import losses as losses
 from nasjax import methods as methods
+from nasjax import network as network
 from nasjax import ops as ops
 from nasjax import primitives as primitives
 from nasjax import relaxations as relaxations
