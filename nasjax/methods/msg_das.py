@@ -24,6 +24,9 @@ from nasjax.methods.base import (
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
 
+#: Folded into a key for DropBlock; far from the numbers a split gives out.
+_DROP = 2**31 - 1
+
 
 def msg_das(
     *,
@@ -121,7 +124,8 @@ def add_drop_block_identity(
     """
     if block_size < 1:
         raise ValueError(f"{block_size=} is not at least 1")
-    ends = [float(rate(jnp.float32(at))) for at in (0.0, 1.0)]
+    with jax.ensure_compile_time_eval():  # a method may be made inside a jit
+        ends = [float(rate(jnp.float32(at))) for at in (0.0, 1.0)]
     if not all(0 <= end < 1 for end in ends):
         raise ValueError(f"drop rate goes from {ends[0]} to {ends[1]}, not in [0, 1)")
 
@@ -136,8 +140,9 @@ def add_drop_block_identity(
     def relax(
         key: Key, alpha: Alpha, progress: Array, space: SearchSpace
     ) -> Architecture:
-        path_key, drop_key = jax.random.split(key)
-        architecture = dict(method.relax(path_key, alpha, progress, space))
+        # The paths are drawn as without DropBlock: a rate of 0 changes no bit.
+        architecture = dict(method.relax(key, alpha, progress, space))
+        drop_key = jax.random.fold_in(key, _DROP)
         for number, (name, path) in enumerate(architecture.items()):
             assert isinstance(path, Path)
             own = jax.random.fold_in(drop_key, number)
