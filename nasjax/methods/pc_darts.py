@@ -30,8 +30,9 @@ def pc_darts(
         raise ValueError(f"{arch_start=} is not at least 0")
 
     def init(key: Key, space: SearchSpace) -> Alpha:
-        alpha = normal_alpha(alpha_scale)(key, space)
-        keys = jax.random.split(jax.random.fold_in(key, 1), len(space.cell_types))
+        alpha_key, edges_key = jax.random.split(key)
+        alpha = normal_alpha(alpha_scale)(alpha_key, space)
+        keys = jax.random.split(edges_key, len(space.cell_types))
         edges = {
             edge_name(name): alpha_scale * jax.random.normal(subkey, (space.num_edges,))
             for name, subkey in zip(space.cell_types, keys, strict=True)
