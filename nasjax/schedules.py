@@ -110,7 +110,8 @@ def check_above_zero(name: str, schedule: Schedule) -> None:
     Raises:
       ValueError: with its lowest value.
     """
-    lowest = float(jax.vmap(schedule)(jnp.linspace(0.0, 1.0, 101)).min())
+    with jax.ensure_compile_time_eval():  # a method may be made inside a jit
+        lowest = float(jax.vmap(schedule)(jnp.linspace(0.0, 1.0, 101)).min())
     if not lowest > 0:
         raise ValueError(f"{name} goes down to {lowest:g}; it must stay above 0")
 
