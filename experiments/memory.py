@@ -10,7 +10,7 @@ MSG-DAS without super-net guidance. A compilation takes about a minute on two co
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -51,8 +51,7 @@ def make(name: str) -> Method:
     if name not in methods.METHODS:
         known = ", ".join([*sorted(methods.METHODS), "msg_das_unguided"])
         raise InputError(f"flag --methods has {name!r}; it takes {known}")
-    function: Callable[..., Method] = methods.METHODS[name]
-    return function()
+    return methods.METHODS[name]()
 
 
 def measure(

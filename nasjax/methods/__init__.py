@@ -1,5 +1,7 @@
 """Search methods: compositions of relaxation, losses, projection and memory."""
 
+from collections.abc import Callable
+
 from nasjax.methods.base import Candidates as Candidates
 from nasjax.methods.base import Method as Method
 from nasjax.methods.base import Terms as Terms
@@ -16,7 +18,7 @@ from nasjax.methods.snas import snas
 from nasjax.methods.stc_nas import stc_nas
 
 #: Name -> function that makes the method from keyword arguments.
-METHODS = {
+METHODS: dict[str, Callable[..., Method]] = {
     "darts": darts,
     "gdas": gdas,
     "gumbel_js": gumbel_js,
