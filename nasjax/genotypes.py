@@ -197,6 +197,62 @@ SGAS_CRI_2 = _published(
     ),
 )
 
+DRNAS_CIFAR = _published(
+    "DrNAS on CIFAR-10, progressive: Chen et al., arXiv 2006.10355",
+    normal=(
+        "sep_conv_3x3:0 sep_conv_5x5:1 sep_conv_3x3:1 sep_conv_3x3:2 skip_connect:0 "
+        "sep_conv_3x3:1 sep_conv_3x3:2 dil_conv_5x5:3"
+    ),
+    reduce=(
+        "max_pool_3x3:0 sep_conv_5x5:1 dil_conv_5x5:2 sep_conv_5x5:1 sep_conv_5x5:1 "
+        "dil_conv_5x5:3 skip_connect:4 sep_conv_5x5:1"
+    ),
+)
+DRNAS_IMAGENET = _published(
+    "DrNAS on ImageNet, progressive: Chen et al., arXiv 2006.10355",
+    normal=(
+        "sep_conv_3x3:1 sep_conv_3x3:0 sep_conv_3x3:0 sep_conv_3x3:1 sep_conv_3x3:0 "
+        "dil_conv_3x3:3 skip_connect:0 sep_conv_3x3:1"
+    ),
+    reduce=(
+        "max_pool_3x3:0 sep_conv_3x3:1 sep_conv_3x3:0 skip_connect:2 sep_conv_3x3:0 "
+        "sep_conv_3x3:2 sep_conv_3x3:3 sep_conv_3x3:1"
+    ),
+)
+IDARTS = _published(
+    "iDARTS: Zhang et al., arXiv 2106.10784",
+    normal=(
+        "skip_connect:0 dil_conv_3x3:1 sep_conv_3x3:2 sep_conv_3x3:0 sep_conv_3x3:0 "
+        "sep_conv_3x3:1 dil_conv_5x5:3 sep_conv_3x3:1"
+    ),
+    reduce=(
+        "avg_pool_3x3:0 sep_conv_3x3:1 max_pool_3x3:2 sep_conv_3x3:1 max_pool_3x3:0 "
+        "dil_conv_3x3:3 sep_conv_5x5:2 max_pool_3x3:1"
+    ),
+)
+ASAP = _published(
+    "ASAP: Noy et al., arXiv 1904.04123",
+    normal=(
+        "sep_conv_3x3:0 sep_conv_3x3:1 sep_conv_3x3:1 skip_connect:0 skip_connect:0 "
+        "skip_connect:2 skip_connect:1 skip_connect:2"
+    ),
+    reduce=(
+        "avg_pool_3x3:0 sep_conv_3x3:1 avg_pool_3x3:0 dil_conv_5x5:2 max_pool_3x3:1 "
+        "skip_connect:2 max_pool_3x3:0 skip_connect:2"
+    ),
+)
+MDENAS = _published(
+    "MdeNAS: Zheng et al., arXiv 1905.07529",
+    normal=(
+        "sep_conv_5x5:1 sep_conv_3x3:0 skip_connect:0 sep_conv_5x5:1 sep_conv_5x5:3 "
+        "sep_conv_3x3:1 dil_conv_5x5:3 max_pool_3x3:4"
+    ),
+    reduce=(
+        "max_pool_3x3:0 sep_conv_5x5:1 skip_connect:0 skip_connect:1 sep_conv_3x3:3 "
+        "skip_connect:2 dil_conv_3x3:3 sep_conv_5x5:0"
+    ),
+)
+
 #: Published cells by name.
 GENOTYPES = {
     "DARTS_V1": DARTS_V1,
@@ -213,6 +269,11 @@ GENOTYPES = {
     "FAIR_DARTS_D": FAIR_DARTS_D,
     "SGAS_CRI_1": SGAS_CRI_1,
     "SGAS_CRI_2": SGAS_CRI_2,
+    "DRNAS_CIFAR": DRNAS_CIFAR,
+    "DRNAS_IMAGENET": DRNAS_IMAGENET,
+    "IDARTS": IDARTS,
+    "ASAP": ASAP,
+    "MDENAS": MDENAS,
 }
 
 
@@ -220,9 +281,9 @@ def get(name_or_file: str | os.PathLike[str]) -> Genotype:
     """A genotype by its name, its string, or the file that holds it.
 
     Args:
-      name_or_file: a name of `GENOTYPES`, a NAS-Bench-201 string, or a file with
-        either of them, with a genotype's JSON (a search's ``genotype.json``), or with
-        the text that the DARTS code prints.
+      name_or_file: a name of `GENOTYPES`, a NAS-Bench-201 string, a file with
+        either of them, with a genotype's JSON (a search's ``genotype.json``) or with
+        the text that the DARTS code prints, or the folder of a finished search.
 
     Raises:
       InputError: none of these, or a file that cannot be read.
@@ -237,12 +298,15 @@ def get(name_or_file: str | os.PathLike[str]) -> Genotype:
         return Genotype.from_text(text)
     path = pathlib.Path(text)
     try:
+        if (path / "genotype.json").is_file():
+            path = path / "genotype.json"
         if path.is_file():
             return _read(path)
     except OSError as error:
         raise InputError(f"genotype {text}: {error.strerror}") from None
     raise InputError(
-        f"genotype {text!r} is neither a file nor one of {', '.join(GENOTYPES)}"
+        f"genotype {text!r} is neither a file, nor a folder with a genotype.json, nor "
+        f"one of {', '.join(GENOTYPES)}"
     )
 
 

@@ -312,4 +312,7 @@ def _macs(settings: Settings, stack: tuple[CellPlan, ...], size: Size) -> int:
         total += cells.macs(cell.graph, cell.channels, size)
         if any(edge.stride == 2 for edge in cell.graph.edges):
             size = units.strided(size, 2)
+    if settings.auxiliary:
+        read = stack[_auxiliary_after(settings)].out_channels
+        total += parts.auxiliary_macs(read, settings.num_classes)
     return total + stack[-1].out_channels * settings.num_classes

@@ -44,7 +44,7 @@ class Cost(NamedTuple):
 
     Attributes:
       params: numbers to be trained.
-      macs: multiply-accumulates of one image in evaluation.
+      macs: multiply-accumulates of one image.
     """
 
     params: int
@@ -253,14 +253,15 @@ def cost(
     """Parameters and multiply-accumulates, counted without building any array.
 
     Every tap of a convolution counts, padding included, and the linear layer once;
-    batch normalisation, pooling and sums do not, nor does the auxiliary head.
+    batch normalisation, pooling and sums do not.
 
     Args:
       genotype: of the DARTS family or of NAS-Bench-201.
       dataset: as for `init`; decides classes and image where they are not given.
       channels: C of the first cells.
       num_cells: L; for NAS-Bench-201 the cells a stage, N.
-      auxiliary: count the auxiliary head's parameters.
+      auxiliary: count the auxiliary head as well, which only training runs; the
+        papers' figures are without it.
       num_classes: Y; None for the data set's.
       image_shape: ``(H, W, channels)``; None for the data set's.
 

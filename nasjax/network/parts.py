@@ -129,6 +129,12 @@ def apply_auxiliary(
     return supernet.apply_head(weights["head"], jax.nn.relu(y)), moments
 
 
+def auxiliary_macs(channels: int, num_classes: int) -> int:
+    """Multiply-accumulates of the auxiliary head, whose features are 2×2 pixels."""
+    narrow, wide = _AUXILIARY
+    return 4 * narrow * channels + 4 * narrow * wide + wide * num_classes
+
+
 def _pool_to_2x2(x: Array, stride: int) -> Array:
     """Four 5×5 averages, ``stride`` apart: ``[C, H, W, B]`` to ``[C, 2, 2, B]``."""
     starts = (0, stride)

@@ -85,8 +85,8 @@ class Skeleton(NamedTuple):
       edges: ``(cells, edges of a cell)`` that drop path draws for.
       forward: ``(variables, images [B, H, W, c], keep [cells, edges, B] or None,
         Pass) -> Outputs``.
-      macs: ``size of an image -> int``, multiply-accumulates of one image, without
-        the auxiliary head, which only training runs.
+      macs: ``size of an image -> int``, multiply-accumulates of one image, those of
+        an auxiliary head, which only training runs, among them.
     """
 
     params: Tree
