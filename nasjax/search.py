@@ -1,22 +1,20 @@
-"""The search loop that every method shares: the host side.
+"""The search that every method shares: the host side.
 
-`prepare` compiles and measures, `run` goes on from wherever the workdir stands.
-Between two dispatches the host only asks whether to stop; the metrics of a dispatch
-are read while the next one runs.
+`prepare` compiles and measures, `run` goes on from wherever the workdir stands, in
+the loop of `nasjax.loop`.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from nasjax import budget as budgets
 from nasjax import epoch as epochs_lib
-from nasjax.base import Array, Tree
+from nasjax import loop
+from nasjax.base import Array
 from nasjax.bilevel import (
     Metrics,
     Optimizers,
@@ -26,10 +24,11 @@ from nasjax.bilevel import (
     summarise,
 )
 from nasjax.cell import Path
-from nasjax.checkpoint import Checkpoints
 from nasjax.data.augment import Augmentation
 from nasjax.data.batches import DeviceData
 from nasjax.genotype import Genotype
+from nasjax.loop import NotFiniteError as NotFiniteError
+from nasjax.loop import fingerprint as fingerprint
 from nasjax.methods.base import Alpha, Method
 from nasjax.parallel import Devices
 from nasjax.progress import Progress
@@ -66,10 +65,6 @@ class Search(NamedTuple):
     steps_per_epoch: int
     epochs: int
     devices: Devices
-
-
-class NotFiniteError(ArithmeticError):
-    """A loss or alpha stopped being a number; the last checkpoint is still good."""
 
 
 def prepare(
@@ -171,16 +166,8 @@ def _measure(
     )
     sampled = any(isinstance(cell, Path) for cell in architecture.values())
     macs = search.net.macs(dearest_operation if sampled else every_operation)
-    seconds = 0.0
-    # The second trial leaves out what only a first run pays; where a step takes
-    # long it would cost more than it tells.
-    for trial in (1, 2):
-        started = time.perf_counter()
-        state, _ = search.dispatch(state, search.data, search.keys, _stop_at(trial))
-        jax.block_until_ready(state)
-        seconds = time.perf_counter() - started
-        if seconds > 1.0 or search.steps_per_epoch < 2:
-            break
+    steps = search.steps_per_epoch
+    seconds = loop.trial_seconds(_task(search).dispatch, state, steps_per_epoch=steps)
     return budgets.Budget(
         weights=count(one.weights),
         alphas=count(one.alpha),
@@ -190,115 +177,36 @@ def _measure(
         memory_bytes=budgets.tree_bytes(one.memory),
         compile_seconds=compile_seconds,
         step_seconds=seconds,
-        seconds_per_epoch=seconds * search.steps_per_epoch,
+        seconds_per_epoch=seconds * steps,
     )
 
 
-class _Run:
-    """The mutable side of one run: where it stands and what it has written."""
+def _task(search: Search) -> loop.Task:
+    """What the loop runs."""
 
-    def __init__(self, search: Search, workdir: Workdir, progress: Progress):
-        self.search = search
-        self.workdir = workdir
-        self.progress = progress
-        self.checkpoints = Checkpoints(workdir.checkpoints)
-        state = search.new_state()
-        restored = self.checkpoints.restore(state)
-        if restored is not None:
-            state = restored
-        self.step = int(state.step)
-        self.state = search.devices.spread_state(state)
-        self.history = workdir.rewind(self.step, self.step // search.steps_per_epoch)
-        if not self.history:
-            self.history = [jax.device_get(state.alpha)]
-            workdir.write_alphas(self.history)
-        self.last_valid: dict[str, float] = {}
+    def dispatch(
+        state: SearchState, first: int, until: int
+    ) -> tuple[SearchState, Metrics]:
+        del first
+        return search.dispatch(state, search.data, search.keys, _stop_at(until))
 
-    @property
-    def epoch(self) -> int:
-        return self.step // self.search.steps_per_epoch
+    def values(metrics: Metrics, last: int) -> dict[str, float]:
+        progress = jnp.float32(last / (search.steps_per_epoch * search.epochs))
+        return summarise(metrics) | {
+            f"schedule/{name}": float(schedule(progress))
+            for name, schedule in search.method.schedules.items()
+        }
 
-    def train(self, steps_per_dispatch: int, stop: Callable[[], bool]) -> bool:
-        """The rest of the current epoch; whether it was finished."""
-        search = self.search
-        end = (self.epoch + 1) * search.steps_per_epoch
-        epoch, pending = self.epoch, None
-        started = time.perf_counter()
-        while self.step < end and not stop():
-            until = min(self.step + steps_per_dispatch, end)
-            self.state, metrics = search.dispatch(
-                self.state, search.data, search.keys, _stop_at(until)
-            )
-            if pending is not None:
-                started = self._log_train(epoch, *pending, started)
-            pending = (self.step, until, metrics)
-            self.step = until
-        if pending is not None:
-            self._log_train(epoch, *pending, started)
-        return self.step == end
-
-    def _log_train(
-        self, epoch: int, first: int, last: int, metrics: Metrics, started: float
-    ) -> float:
-        """Log the steps ``first`` to ``last`` of an epoch; returns the time."""
-        search = self.search
-        values = summarise(jax.device_get(metrics))
-        now = time.perf_counter()
-        for name, value in values.items():
-            if not np.isfinite(value):
-                raise NotFiniteError(f"{name} is {value} at step {last}")
-        # Both halves pass through the network in a step.
-        images = 2 * (last - first) * search.devices.batch_size
-        values["images_per_second"] = images / max(now - started, 1e-9)
-        at = last / (search.steps_per_epoch * search.epochs)
-        for name, schedule in search.method.schedules.items():
-            values[f"schedule/{name}"] = float(schedule(jnp.float32(at)))
-        self.workdir.log("train", step=last, epoch=epoch, values=values)
-        self.progress.advance(last - first, values | self.last_valid)
-        return now
-
-    def _sound_state(self) -> SearchState:
-        """The state of one device; refuses one that is not all numbers."""
-        state = self.search.devices.gather_state(self.state)
-        parts = {"weights": state.weights, "alpha": state.alpha}
-        for path, finite in jax.tree.leaves_with_path(_finite(parts)):
-            if not finite:
-                name = jax.tree_util.keystr(path, simple=True, separator="/")
-                raise NotFiniteError(f"{name} is not finite at step {self.step}")
-        return state
-
-    def save(self) -> None:
-        """Save the state, if it is sound."""
-        self.checkpoints.save(self.step, self._sound_state())
-
-    def _choose(self) -> None:
-        """Put the best of the method's candidates into alpha."""
-        search = self.search
-        assert search.choose is not None
-        state = search.devices.gather_state(self.state)
-        alpha = search.choose(self.state, search.data, search.keys)
-        self.state = search.devices.spread_state(state._replace(alpha=alpha))
-
-    def finish_epoch(self, evaluate: bool) -> None:
-        """Evaluate, record alpha, save."""
-        search = self.search
-        if search.choose is not None and self.epoch == search.epochs:
-            self._choose()
-        state = self._sound_state()  # before anything of this epoch is written
-        alpha = jax.device_get(state.alpha)
-        self.history.append(alpha)
-        values: dict[str, float] = {}
-        if evaluate:
-            sums = search.evaluate(self.state, search.data, search.keys)
-            means = summarise(jax.device_get(sums))
-            values = {name.removeprefix("valid_"): v for name, v in means.items()}
-            self.last_valid = means
-        skips = search.method.derive(search.net.space, alpha).skip_connects
-        values |= {f"skips/{name}": float(n) for name, n in skips.items()}
-        self.workdir.log("valid", step=self.step, epoch=self.epoch - 1, values=values)
-        self.workdir.write_alphas(self.history)
-        self.checkpoints.save(self.step, state)
-        self.progress.epoch_done(self.epoch, self.last_valid)
+    return loop.Task(
+        search.new_state,
+        dispatch,
+        values,
+        lambda state: {"weights": state.weights, "alpha": state.alpha},
+        search.steps_per_epoch,
+        search.epochs,
+        2 * search.devices.batch_size,  # of both halves
+        search.devices,
+    )
 
 
 def run(
@@ -328,45 +236,53 @@ def run(
     Raises:
       NotFiniteError: a loss is NaN or infinite.
     """
-    run_ = _Run(search, workdir, progress)
-    progress.start(run_.step, search.steps_per_epoch, search.epochs)
-    try:
-        while run_.epoch < search.epochs:
-            if not run_.train(steps_per_dispatch, stop):
-                run_.save()
-                return None
-            done = run_.epoch
-            run_.finish_epoch(done % evaluate_every == 0 or done == search.epochs)
-    finally:
-        run_.checkpoints.close()
-        progress.close()
-    return _conclude(run_, source)
+    run_ = loop.Run(_task(search), workdir, progress)
+    if not run_.history:
+        run_.history = [jax.device_get(search.devices.gather_state(run_.state).alpha)]
+        workdir.write_alphas(run_.history)
+    with run_:
+        for done in run_.epochs(steps_per_dispatch, stop=stop):
+            is_last = done == search.epochs
+            if is_last and search.choose is not None:
+                _choose(search, run_)
+            _end_epoch(search, run_, is_last or done % evaluate_every == 0)
+    return None if run_.stopped else _conclude(search, run_, source)
 
 
-@jax.jit
-def _finite(tree: Tree) -> Tree:
-    """Whether each array holds numbers only."""
-    return jax.tree.map(lambda array: jnp.isfinite(array).all(), tree)
+def _choose(search: Search, run_: loop.Run) -> None:
+    """Put the best of the method's candidates into alpha."""
+    assert search.choose is not None
+    state = search.devices.gather_state(run_.state)
+    alpha = search.choose(run_.state, search.data, search.keys)
+    run_.state = search.devices.spread_state(state._replace(alpha=alpha))
 
 
-def _conclude(run_: _Run, source: str) -> Genotype:
+def _end_epoch(search: Search, run_: loop.Run, evaluate: bool) -> None:
+    """Evaluate, record alpha, save."""
+    state = run_.sound_state()  # before anything of this epoch is written
+    alpha = jax.device_get(state.alpha)
+    run_.history.append(alpha)
+    values: dict[str, float] = {}
+    if evaluate:
+        sums = search.evaluate(run_.state, search.data, search.keys)
+        run_.last_valid = summarise(jax.device_get(sums))
+        values = {
+            name.removeprefix("valid_"): value
+            for name, value in run_.last_valid.items()
+        }
+    skips = search.method.derive(search.net.space, alpha).skip_connects
+    values |= {f"skips/{name}": float(n) for name, n in skips.items()}
+    run_.workdir.write_alphas(run_.history)
+    run_.end_epoch(state, values)
+
+
+def _conclude(search: Search, run_: loop.Run, source: str) -> Genotype:
     """Derive, and write the result."""
-    search, state = run_.search, run_.state
-    alpha = search.devices.gather_state(state).alpha
+    alpha = search.devices.gather_state(run_.state).alpha
     genotype = search.method.derive(search.net.space, jax.device_get(alpha))
     genotype = genotype._replace(source=source)
-    sums = search.evaluate(state, search.data, search.keys)
+    sums = search.evaluate(run_.state, search.data, search.keys)
     values: Mapping[str, float] = summarise(jax.device_get(sums))
     run_.workdir.log("result", step=run_.step, epoch=search.epochs - 1, values=values)
     run_.workdir.write_genotype(genotype)
     return genotype
-
-
-def fingerprint(state: Tree) -> str:
-    """SHA-256 of every bit of a state, keys included, to compare two runs."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(state):
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()

@@ -1,0 +1,229 @@
+"""The host loop that searches and trainings share.
+
+A `Task` says what is run, a `Run` is one run of it in a workdir: it goes on from the
+last checkpoint, dispatches many steps at once, and saves. Between two dispatches the
+host only asks whether to stop; the metrics of a dispatch are read while the next one
+runs. What is done between epochs is the user's own: see `nasjax.search.run`.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nasjax.base import Array, Tree
+from nasjax.checkpoint import Checkpoints
+from nasjax.parallel import Devices
+from nasjax.progress import Progress
+from nasjax.workdir import Workdir
+
+#: Sums over examples, by name.
+Metrics = dict[str, Array]
+
+
+class Task(NamedTuple):
+    """What a loop runs.
+
+    Attributes:
+      new_state: makes the state before the first step, whose field ``step`` counts
+        the steps done.
+      dispatch: ``(state, first, until) -> (state, metrics)``, the steps from
+        ``first``, which is ``state.step``, to ``until``, all of one epoch. States are
+        as `Devices.spread_state` leaves them and donated. Where the examples come
+        from is its own business: data on the device, or a stream that starts at any
+        step.
+      values: ``(metrics on the host, steps done) -> values`` to log of a dispatch.
+      sound: the parts of a state, on one device, that must be numbers, by name.
+      steps_per_epoch: steps of an epoch.
+      epochs: of the whole run.
+      images_per_step: images that pass through the network in a step.
+      devices: that run it.
+    """
+
+    new_state: Callable[[], Any]
+    dispatch: Callable[[Any, int, int], tuple[Any, Metrics]]
+    values: Callable[[Metrics, int], dict[str, float]]
+    sound: Callable[[Any], dict[str, Tree]]
+    steps_per_epoch: int
+    epochs: int
+    images_per_step: int
+    devices: Devices
+
+
+class NotFiniteError(ArithmeticError):
+    """A loss or a weight stopped being a number; the last checkpoint is still good."""
+
+
+class Run:
+    """One run of a task, from wherever its workdir stands; a context manager.
+
+    Attributes:
+      task: what is run.
+      workdir: opened; what it holds of this task is continued.
+      step: steps done.
+      state: as `Devices.spread_state` leaves it.
+      history: alphas that the workdir holds of the epochs before, see
+        `Workdir.rewind`.
+      stopped: whether the run was stopped before its end, after a checkpoint.
+      last_valid: values of the last evaluation, shown beside those of training.
+    """
+
+    def __init__(self, task: Task, workdir: Workdir, progress: Progress):
+        """Restore the last checkpoint, and drop what was logged after it."""
+        self.task = task
+        self.workdir = workdir
+        self.stopped = False
+        self.last_valid: dict[str, float] = {}
+        self._progress = progress
+        self._checkpoints = Checkpoints(workdir.checkpoints)
+        state = task.new_state()
+        restored = self._checkpoints.restore(state)
+        if restored is not None:
+            state = restored
+        self.step = int(state.step)
+        self.state = task.devices.spread_state(state)
+        self.history = workdir.rewind(self.step, self.epoch)
+
+    def __enter__(self) -> "Run":
+        """Show the progress."""
+        task = self.task
+        self._progress.start(self.step, task.steps_per_epoch, task.epochs)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._checkpoints.close()
+        self._progress.close()
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return self.step // self.task.steps_per_epoch
+
+    def epochs(
+        self, steps_per_dispatch: int, *, stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[int]:
+        """Train, and hand over after each epoch; `end_epoch` is to be called there.
+
+        Ends early, after a checkpoint, when told to stop.
+
+        Args:
+          steps_per_dispatch: steps between two looks at ``stop``.
+          stop: asked between dispatches.
+
+        Yields:
+          Epochs done.
+
+        Raises:
+          NotFiniteError: a loss is NaN or infinite.
+        """
+        while self.epoch < self.task.epochs:
+            if not self._train(steps_per_dispatch, stop):
+                self.stopped = True
+                self._checkpoints.save(self.step, self.sound_state())
+                return
+            yield self.epoch
+
+    def _train(self, steps_per_dispatch: int, stop: Callable[[], bool]) -> bool:
+        """The rest of the current epoch; whether it was finished."""
+        end = (self.epoch + 1) * self.task.steps_per_epoch
+        epoch, pending = self.epoch, None
+        started = time.perf_counter()
+        while self.step < end and not stop():
+            until = min(self.step + steps_per_dispatch, end)
+            self.state, metrics = self.task.dispatch(self.state, self.step, until)
+            if pending is not None:
+                started = self._log_train(epoch, *pending, started)
+            pending = (self.step, until, metrics)
+            self.step = until
+        if pending is not None:
+            self._log_train(epoch, *pending, started)
+        return self.step == end
+
+    def _log_train(
+        self, epoch: int, first: int, last: int, metrics: Metrics, started: float
+    ) -> float:
+        """Log the steps ``first`` to ``last`` of an epoch; returns the time."""
+        values = self.task.values(jax.device_get(metrics), last)
+        now = time.perf_counter()
+        for name, value in values.items():
+            if not np.isfinite(value):
+                raise NotFiniteError(f"{name} is {value} at step {last}")
+        images = (last - first) * self.task.images_per_step
+        values["images_per_second"] = images / max(now - started, 1e-9)
+        self.workdir.log("train", step=last, epoch=epoch, values=values)
+        self._progress.advance(last - first, values | self.last_valid)
+        return now
+
+    def sound_state(self) -> Any:
+        """The state of one device.
+
+        Raises:
+          NotFiniteError: a part of it is not all numbers.
+        """
+        state = self.task.devices.gather_state(self.state)
+        for path, finite in jax.tree.leaves_with_path(_finite(self.task.sound(state))):
+            if not finite:
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise NotFiniteError(f"{name} is not finite at step {self.step}")
+        return state
+
+    def end_epoch(self, state: Any, values: Mapping[str, float]) -> None:
+        """Log what an epoch ended with, and save.
+
+        Args:
+          state: of `sound_state`.
+          values: to log, of the examples that are not trained on.
+        """
+        if values:
+            epoch = self.epoch - 1
+            self.workdir.log("valid", step=self.step, epoch=epoch, values=values)
+        self._checkpoints.save(self.step, state)
+        self._progress.epoch_done(self.epoch, self.last_valid)
+
+
+@jax.jit
+def _finite(tree: Tree) -> Tree:
+    """Whether each array holds numbers only."""
+    return jax.tree.map(lambda array: jnp.isfinite(array).all(), tree)
+
+
+def trial_seconds(
+    dispatch: Callable[[Any, int, int], tuple[Any, Metrics]],
+    state: Any,
+    *,
+    steps_per_epoch: int,
+) -> float:
+    """Seconds of a step, from one or two trials on a state that is given up.
+
+    The second trial leaves out what only a first run pays; where a step takes long
+    it would cost more than it tells.
+    """
+    seconds = 0.0
+    for first in range(min(2, steps_per_epoch)):
+        started = time.perf_counter()
+        state, _ = dispatch(state, first, first + 1)
+        jax.block_until_ready(state)
+        seconds = time.perf_counter() - started
+        if seconds > 1.0:
+            break
+    return seconds
+
+
+def fingerprint(state: Tree) -> str:
+    """SHA-256 of every bit of a state, keys included, to compare two runs."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(state):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
