@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from nasjax.base import InputError
 from nasjax.genotype import parse_arch_str
 from nasjax.tabular_sources import (
@@ -163,6 +165,12 @@ class NASBench201:
         values = self._source.arrays()[self._column(dataset, split, epochs)]
         row = int(values.argmax())
         return Best(float(values[row]), self._source.arch_strs[row])
+
+    def accuracies(
+        self, *, dataset: str = "cifar10", split: str = "test", epochs: int = 200
+    ) -> np.ndarray:
+        """A column as float64 ``[15,625]``, per cent: that of all architectures."""
+        return self._source.arrays()[self._column(dataset, split, epochs)].copy()
 
     def save(self, path: str | Path) -> None:
         """Write the table as CSV, which `load` reads at once.

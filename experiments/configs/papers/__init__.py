@@ -1,0 +1,1 @@
+"""The papers' tables and figures by name, each a study of searches."""

@@ -1,0 +1,94 @@
+"""The form of a study: cells (a configuration each) × seeds, and what is compared.
+
+    config = base.study(
+        "SD-DARTS, Fig. 6: window of the teachers",
+        cells={
+            "window1": base.cell("K = 1", SD_DARTS, "method.window=1"),
+            "window2": base.cell("K = 2", SD_DARTS, "method.window=2"),
+        },
+        seeds=(0, 1, 2),
+        metrics={"result/valid_accuracy": "max", "analysis/eigenvalue": "min"},
+    )
+
+Run by ``python -m experiments.study --config=FILE[:variant]``. Single fields are given
+on the command line as for a search: ``--config.seeds="(0, 1)"``,
+``--config.cells.window1.overrides="('search.epochs=2',)"``.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from nasjax.base import InputError
+
+
+def cell(label: str, config: str, *overrides: str) -> dict[str, Any]:
+    """One row of the table.
+
+    Args:
+      label: what the table calls it.
+      config: configuration of the search, ``FILE.py[:variant]``.
+      *overrides: fields of it as on the command line, ``"search.epochs=10"``.
+    """
+    return {"label": label, "config": config, "overrides": overrides}
+
+
+def study(
+    title: str,
+    *,
+    cells: Mapping[str, Mapping[str, Any]],
+    metrics: Mapping[str, str],
+    seeds: tuple[int, ...] = (0, 1, 2),
+    overrides: tuple[str, ...] = (),
+    baseline: str = "",
+    about: str = "",
+) -> ConfigDict:
+    """A study.
+
+    Args:
+      title: heading of its table.
+      cells: `cell` by short name, of which the workdirs are named: ``NAME-seedS``.
+      metrics: columns of the table, each ``"max"`` or ``"min"`` (what is best of the
+        seeds) or ``""``. A name is ``PHASE/NAME`` for the last such value of
+        metrics.jsonl (``result/valid_accuracy``, ``analysis/eigenvalue``),
+        ``lookup/DATASET`` and ``regret/DATASET`` for test accuracy and regret in
+        NAS-Bench-201, ``skips/CELL`` for skip connections of what was found, and
+        ``seconds`` for the time that training took.
+      seeds: of every cell.
+      overrides: of every cell, before its own.
+      baseline: name of the cell that the others are compared with, such as random
+        search at equal cost; empty for none.
+      about: what the figures are worth (full scale, or a proxy), for the page.
+    """
+    return ConfigDict(
+        {
+            "title": title,
+            "about": about,
+            "cells": {name: dict(block) for name, block in cells.items()},
+            "seeds": seeds,
+            "overrides": overrides,
+            "metrics": dict(metrics),
+            "baseline": baseline,
+        }
+    )
+
+
+def variant(
+    name: str | None, full: Callable[[], ConfigDict], **others: Callable[[], ConfigDict]
+) -> ConfigDict:
+    """The study, or its variant of a name.
+
+    Args:
+      name: what stood behind the colon; None for the full variant.
+      full: the paper's settings.
+      **others: the other variants, such as ``proxy``.
+
+    Raises:
+      InputError: no variant of this name.
+    """
+    if not name:
+        return full()
+    if name not in others:
+        raise InputError(f"variant {name!r} is not one of {', '.join(sorted(others))}")
+    return others[name]()

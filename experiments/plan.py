@@ -1,0 +1,125 @@
+"""From a study's configuration to its runs, everything checked before one starts."""
+
+import re
+import runpy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.jobs import Job, search_command
+from nasjax.analysis.statistics import Summary
+from nasjax.base import InputError
+from nasjax.tabular import NASBench201, headline
+
+_RANDOM = "an architecture drawn at random, no search"
+
+
+def default_workdir(config_file: str) -> Path:
+    """Where a study goes when no folder is given.
+
+    >>> str(default_workdir("experiments/configs/papers/a_b.py:proxy"))
+    'runs/studies/a_b-proxy'
+    """
+    file, _, variant = config_file.partition(":")
+    return Path("runs/studies") / "-".join(filter(None, (Path(file).stem, variant)))
+
+
+def jobs_of(config: Mapping[str, Any], folder: Path) -> list[Job]:
+    """The runs of a study, seed by seed: an early table has every cell.
+
+    Raises:
+      InputError: a field of the study that is not of its form.
+    """
+    _check(config)
+    jobs = []
+    for seed in config["seeds"]:
+        for name, cell in config["cells"].items():
+            place = folder / f"{name}-seed{seed}"
+            overrides = (*config["overrides"], *cell["overrides"])
+            command = search_command(
+                cell["config"], folder=place, seed=seed, overrides=overrides
+            )
+            jobs.append(Job(name, cell["label"], seed, place, command))
+    return jobs
+
+
+def _check(config: Mapping[str, Any]) -> None:
+    seeds, cells = config["seeds"], config["cells"]
+    good = all(isinstance(seed, int) and seed >= 0 for seed in seeds)
+    if not seeds or not good or len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds is {seeds!r}; it lists different numbers from 0 on")
+    if not cells:
+        raise InputError("cells is empty; a study has at least one cell")
+    for name, better in config["metrics"].items():
+        if better not in ("max", "min", ""):
+            raise InputError(f"metrics.{name} is {better!r}; it must be max, min or ''")
+    if not config["metrics"]:
+        raise InputError("metrics is empty; a table has at least one")
+    if config["baseline"] not in ("", *cells):
+        raise InputError(
+            f"baseline is {config['baseline']!r}; it must be one of the cells "
+            f"{', '.join(cells)}, or empty"
+        )
+    for name, cell in cells.items():
+        if not re.fullmatch(r"[A-Za-z0-9_.+-]+", name):
+            raise InputError(f"cells.{name}: a name has letters, digits and _ . + -")
+        try:
+            _check_overrides(cell["config"], (*config["overrides"], *cell["overrides"]))
+        except InputError as error:
+            raise InputError(f"cells.{name}: {error}") from None
+
+
+def _check_overrides(config: str, overrides: Sequence[str]) -> None:
+    """Refuse a configuration that is not there and fields that it does not have."""
+    file, _, variant = config.partition(":")
+    if not Path(file).is_file():
+        raise InputError(f"config {file} does not exist")
+    get_config = runpy.run_path(file).get("get_config")
+    if get_config is None:
+        raise InputError(f"config {file} has no function get_config")
+    found = get_config(variant or None)
+    for override in overrides:
+        path, equals, _ = override.partition("=")
+        if not equals:
+            raise InputError(f"override {override!r} is not of the form field=value")
+        node: Any = found
+        for field in path.split("."):
+            fields = sorted(node.keys()) if hasattr(node, "keys") else []
+            if field not in fields:
+                raise InputError(
+                    f"override {override!r}: no field {field!r}, must be one of "
+                    f"{', '.join(fields) or 'none'}"
+                )
+            node = node[field]
+    if any(override.startswith("seed=") for override in overrides):
+        raise InputError("an override of seed: a study's seeds are its own field")
+
+
+def references(
+    metrics: Mapping[str, str], table: NASBench201 | None
+) -> dict[str, dict[str, Summary]]:
+    """What the table says of all its architectures, for its metrics of a study.
+
+    An architecture drawn at random is what a search has to beat at the least.
+    """
+    if table is None:
+        return {}
+    figures = {}
+    some = next(iter(table.columns))
+    rows = table.lookups(table.best(*some).arch_str)
+    for row in headline(rows):
+        values = table.accuracies(
+            dataset=row.dataset, split=row.split, epochs=row.epochs
+        )
+        for kind, array in (("lookup", values), ("regret", values.max() - values)):
+            if f"{kind}/{row.dataset}" in metrics:
+                figures[f"{kind}/{row.dataset}"] = _of_all(array)
+    return {_RANDOM: figures} if figures else {}
+
+
+def _of_all(values: np.ndarray) -> Summary:
+    """Of all there is, so that there is nothing to estimate."""
+    figures = (values.mean(), values.std(), values.min(), values.max())
+    return Summary(len(values), *map(float, figures), interval=None)
