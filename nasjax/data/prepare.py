@@ -8,6 +8,7 @@ images, in the layout, order and version of the official data set: what
 """
 
 import contextlib
+import functools
 import hashlib
 import http.client
 import io
@@ -28,6 +29,7 @@ from PIL import Image
 from nasjax.base import InputError
 from nasjax.data.dataset import Path, one_line
 from nasjax.data.sources import tfds_version
+from nasjax.data.writing import Layout, Prepared, check_writable, write
 
 #: The version of the official TFDS data sets whose layout is written.
 VERSION = "3.0.2"
@@ -77,13 +79,6 @@ SOURCES = {
 URL = "https://www.cs.toronto.edu/~kriz/"
 
 
-class Prepared(NamedTuple):
-    """A data set that TFDS can read."""
-
-    folder: pathlib.Path
-    created: bool  # False: it was there already, and nothing was done
-
-
 class _Parsed(NamedTuple):
     class_names: dict[str, list[str]]  # feature -> names
     records: dict[str, np.ndarray]  # split -> [M, labels + 3072] uint8
@@ -123,7 +118,7 @@ def prepare(
         return Prepared(done, created=False)
     checksum = checksum or source.md5
     if archive is None:
-        _check_writable(root)
+        check_writable(root)
         file = root / "downloads" / source.archive
         if not (file.is_file() and _md5(file) == checksum):
             download(url or URL + source.archive, file, checksum=checksum)
@@ -131,11 +126,8 @@ def prepare(
         file = pathlib.Path(archive).expanduser()
         _check_archive(file, checksum)
     parsed = _parse(file, source)
-    _check_writable(root)
-    try:
-        return Prepared(_write(name, parsed, root), created=True)
-    except OSError as error:
-        raise InputError(f"data_dir {root} cannot be written ({error})") from error
+    check_writable(root)
+    return Prepared(_write(name, parsed, root), created=True)
 
 
 def download(url: str, file: pathlib.Path, *, checksum: str) -> None:
@@ -184,15 +176,6 @@ def _fetch(url: str, out: io.BufferedWriter) -> None:
                 print(f"{url}: {percent} % of {total >> 20} MB", file=sys.stderr)
         if size < total:
             raise http.client.IncompleteRead(b"", total - size)
-
-
-def _check_writable(root: pathlib.Path) -> None:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
-            pass
-    except OSError as error:
-        raise InputError(f"data_dir {root} cannot be written ({error})") from error
 
 
 def _check_archive(file: pathlib.Path, checksum: str) -> None:
@@ -275,57 +258,24 @@ def _records(data: bytes, source: Source, where: str) -> np.ndarray:
 
 
 def _write(name: str, parsed: _Parsed, root: pathlib.Path) -> pathlib.Path:
-    # TFDS prints about downloads it does not make, and draws bars into log files.
-    import tensorflow_datasets as tfds
-
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()
-    builder = _builder(name, parsed, root)
-    with (
-        contextlib.redirect_stdout(io.StringIO()),
-        tempfile.TemporaryDirectory(dir=root) as scratch,
-    ):
-        builder.download_and_prepare(
-            file_format="array_record",
-            download_config=tfds.download.DownloadConfig(try_download_gcs=False),
-            download_dir=scratch,
-        )
-    return pathlib.Path(builder.data_dir)
-
-
-def _builder(name: str, parsed: _Parsed, root: pathlib.Path) -> Any:
-    """Builder with the features of the official one, fed from memory."""
-    import tensorflow_datasets as tfds
-
     source = SOURCES[name]
 
-    class Cifar(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-        VERSION = tfds.core.Version(VERSION)
+    def features() -> dict[str, Any]:
+        import tensorflow_datasets as tfds
 
-        def _info(self) -> Any:
-            features: dict[str, Any] = {
-                "id": tfds.features.Text(),
-                "image": tfds.features.Image(shape=_SHAPE),
-            }
-            for feature, names in parsed.class_names.items():
-                features[feature] = tfds.features.ClassLabel(names=names)
-            return self.dataset_info_from_configs(
-                description=source.description,
-                features=tfds.features.FeaturesDict(features),
-                supervised_keys=("image", "label"),
-                homepage=URL + "cifar.html",
-            )
+        labels = {
+            feature: tfds.features.ClassLabel(names=names)
+            for feature, names in parsed.class_names.items()
+        }
+        image = tfds.features.Image(shape=_SHAPE)
+        return {"id": tfds.features.Text(), "image": image, **labels}
 
-        def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-            del dl_manager
-            return {split: self._generate_examples(split) for split in parsed.records}
-
-        def _generate_examples(self, split: str) -> Iterator[tuple[int, Any]]:
-            # The keys decide TFDS's shuffle: the official ones, the official order.
-            return _examples(split, parsed)
-
-    Cifar.name = name
-    return Cifar(data_dir=root)
+    layout = Layout(name, VERSION, features, source.description, URL + "cifar.html")
+    # The keys decide TFDS's shuffle: the official ones, the official order.
+    splits = {
+        split: functools.partial(_examples, split, parsed) for split in parsed.records
+    }
+    return write(layout, splits, root)
 
 
 def _examples(split: str, parsed: _Parsed) -> Iterator[tuple[int, Any]]:
