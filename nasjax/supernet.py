@@ -14,6 +14,8 @@ from nasjax.space import SearchSpace
 
 #: Multiply-accumulates of a cell's edges, ``[E][O]`` -> of those that are run.
 CellCost = Callable[[list[list[int]]], float]
+#: How images come in: one 3×3 convolution, or ImageNet's three of stride 2.
+STEMS = ("cifar", "imagenet")
 #: What every cell type runs.
 Architecture = Mapping[str, Mixture | Path]
 
@@ -29,6 +31,7 @@ class Settings(NamedTuple):
       dtype: of the activations, float32 or bfloat16; weights, statistics, logits
         and losses are float32.
       context: how the operations are computed.
+      stem: one of `STEMS`.
     """
 
     channels: int
@@ -37,6 +40,7 @@ class Settings(NamedTuple):
     image_shape: tuple[int, int, int]
     dtype: Any
     context: ops.Context
+    stem: str = "cifar"
 
 
 class Supernet(NamedTuple):
@@ -68,6 +72,7 @@ def build(
     image_shape: tuple[int, int, int] = (32, 32, 3),
     dtype: Any = jnp.float32,
     depthwise: str = "auto",
+    stem: str = "cifar",
     axis_name: str | None = None,
     synchronised: bool = True,
 ) -> Supernet:
@@ -82,14 +87,16 @@ def build(
       image_shape: ``(H, W, channels)``.
       dtype: of the activations.
       depthwise: form of the depthwise convolution (`primitives.depthwise`).
+      stem: "cifar" keeps the resolution, "imagenet" brings 224 pixels to 28; the
+        latter in the DARTS space alone.
       axis_name: of the devices that share a batch; None on one device.
       synchronised: batch normalisation over the batch of all devices (n devices
         give what one gives), not of each.
 
     Raises:
       ValueError: a size below 1, an image too small for the skeleton, a dtype
-        other than float32 and bfloat16, an unknown form, channels that the space's
-        partial channels do not divide.
+        other than float32 and bfloat16, an unknown form or stem, channels that the
+        space's partial channels, or ImageNet's stem, do not divide.
     """
     if num_cells is None:
         num_cells = 5 if space.num_inputs == 1 else 8
@@ -101,6 +108,7 @@ def build(
         raise ValueError(
             f"{depthwise=} is not one of {', '.join(primitives.DEPTHWISE_FORMS)}"
         )
+    _check_stem(stem, space, channels)
     sizes = {
         "channels": channels,
         "num_cells": num_cells,
@@ -119,9 +127,24 @@ def build(
         )
     context = ops.Context(depthwise, axis_name, synchronised)
     settings = Settings(
-        channels, num_cells, num_classes, image_shape, jnp.dtype(allowed[name]), context
+        channels,
+        num_cells,
+        num_classes,
+        image_shape,
+        jnp.dtype(allowed[name]),
+        context,
+        stem,
     )
     return space.skeleton(space, settings)
+
+
+def _check_stem(stem: str, space: SearchSpace, channels: int) -> None:
+    if stem not in STEMS:
+        raise ValueError(f"{stem=} is not one of {', '.join(STEMS)}")
+    if stem == "imagenet" and space.name != "darts":
+        raise ValueError(f"{stem=} is of the space darts, not of {space.name}")
+    if stem == "imagenet" and channels % 2:
+        raise ValueError(f"{channels=} is odd; ImageNet's stem halves it")
 
 
 def count(weights: Tree) -> int:
@@ -155,10 +178,14 @@ def affine_template(channels: int) -> dict[str, Tree]:
 
 
 def apply_stem(
-    weights: Mapping[str, Array], x: Array, *, context: ops.Context = ops.PLAIN
+    weights: Mapping[str, Array],
+    x: Array,
+    *,
+    stride: int = 1,
+    context: ops.Context = ops.PLAIN,
 ) -> Array:
     """3×3 convolution, batch normalisation with scale and offset."""
-    x = context.batch_norm(primitives.convolution(x, weights["kernel"]))
+    x = context.batch_norm(primitives.convolution(x, weights["kernel"], stride=stride))
     return primitives.affine(x, weights["scale"], weights["offset"])
 
 

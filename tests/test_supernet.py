@@ -77,10 +77,23 @@ def unstack(stage):
     return [tree_util.tree_map(lambda a, at=at: a[at], stage) for at in range(length)]
 
 
+def stems(tree):
+    """The stem's convolutions: one, or ImageNet's three."""
+    return [tree["stem"]] if isinstance(tree["stem"], dict) else list(tree["stem"])
+
+
+def stem_layers(module):
+    """Of the torch network: each convolution with its norm."""
+    if not hasattr(module, "stem0"):
+        return [module.stem[:2]]
+    return [module.stem0[:2], module.stem0[3:], module.stem1[1:]]
+
+
 def pairs(space, tree, module):
     """Every array of a tree of weights with its parameter of the torch network."""
-    yield tree["stem"]["kernel"], module.stem[0].weight
-    yield from affine_pairs(tree["stem"], module.stem[1])
+    for own, (convolution, norm) in zip(stems(tree), stem_layers(module), strict=True):
+        yield own["kernel"], convolution.weight
+        yield from affine_pairs(own, norm)
     yield tree["head"]["kernel"], module.classifier.weight
     yield tree["head"]["bias"], module.classifier.bias
     if space.name == "darts":
@@ -110,7 +123,7 @@ def pairs(space, tree, module):
         yield own["shortcut"][:, :, None, None], block.shortcut[1].weight
 
 
-def torch_network(space, weights, *, channels, num_cells, num_classes):
+def torch_network(space, weights, *, channels, num_cells, num_classes, stem="cifar"):
     """The reference network in float64 under our weights, all of them."""
     torch = pytest.importorskip("torch")
     from tests import torch_reference as reference
@@ -118,7 +131,12 @@ def torch_network(space, weights, *, channels, num_cells, num_classes):
     if space.name == "darts":
         nodes = space.num_states - space.num_inputs
         module = reference.DartsNetwork(
-            channels, num_classes, num_cells, nodes, space.primitives
+            channels,
+            num_classes,
+            num_cells,
+            nodes,
+            space.primitives,
+            imagenet=stem == "imagenet",
         )
     else:
         module = reference.NasBench201Network(channels, num_classes, num_cells)
@@ -152,29 +170,32 @@ def assert_near(actual, expected, tolerance, what):
 FEW = ("max_pool_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
 #: All operations; then stages of one to three cells, which a loop may run.
 REFERENCE = {
-    "darts": (spaces.darts(), 3),
-    "darts, 9 cells of 2 nodes": (spaces.darts(num_nodes=2).without(*FEW), 9),
-    "darts, 6 cells of 3 nodes": (spaces.darts(num_nodes=3).without(*FEW), 6),
-    "nasbench201": (spaces.nasbench201(), 2),
+    "darts": (spaces.darts(), 3, "cifar"),
+    "darts, 9 cells of 2 nodes": (spaces.darts(num_nodes=2).without(*FEW), 9, "cifar"),
+    "darts, 6 cells of 3 nodes": (spaces.darts(num_nodes=3).without(*FEW), 6, "cifar"),
+    # Two cells before the first reduction read the stem's two outputs.
+    "darts, ImageNet's stem": (spaces.darts(num_nodes=1).without(*FEW), 6, "imagenet"),
+    "nasbench201": (spaces.nasbench201(), 2, "cifar"),
 }
 
 
 @pytest.mark.parametrize("name", REFERENCE)
 def test_logits_and_gradients_are_the_reference_networks(name):
     """Under shared weights, in everything a search differentiates."""
-    space, num_cells = REFERENCE[name]
-    size = {"channels": 4, "num_cells": num_cells, "num_classes": 5}
-    net = supernet.build(space, image_shape=(8, 8, 3), **size)
+    space, num_cells, stem = REFERENCE[name]
+    size = {"channels": 4, "num_cells": num_cells, "num_classes": 5, "stem": stem}
+    pixels = 64 if stem == "imagenet" else 8
+    net = supernet.build(space, image_shape=(pixels, pixels, 3), **size)
     weights = net.init(jax.random.key(0))
     rng = np.random.default_rng(1)
     # Scale and offset start at 1 and 0, where a missing one would not show.
-    for affine in (weights["stem"], weights.get("last", {})):
+    for affine in (*stems(weights), weights.get("last", {})):
         for part in set(affine) & {"scale", "offset"}:
             noise = rng.normal(size=affine[part].shape) * 0.3
             affine[part] = affine[part] + jnp.asarray(noise, "f4")
     shape = space.num_edges, space.num_ops
     alpha = {k: rng.normal(size=shape).astype("f4") for k in space.cell_types}
-    images = random_images(2, 6, 8).astype("f4")
+    images = random_images(2, 6, pixels).astype("f4")
     labels = rng.integers(0, 5, 6)
 
     torch, module = torch_network(space, weights, **size)
@@ -389,7 +410,7 @@ def test_weights_start_within_one_over_the_root_of_their_fan_in(space):
 
 @pytest.mark.parametrize("name", ["darts, 9 cells of 2 nodes", "nasbench201"])
 def test_a_path_is_the_reference_network_of_its_one_hot(name):
-    space, num_cells = REFERENCE[name]
+    space, num_cells, _ = REFERENCE[name]
     size = {"channels": 4, "num_cells": num_cells, "num_classes": 5}
     net = supernet.build(space, image_shape=(8, 8, 3), **size)
     weights = net.init(jax.random.key(0))
@@ -467,6 +488,7 @@ def test_bfloat16_logits_stay_near_float32(name):
         ({"dtype": jnp.int32}, "int32", "float32 or bfloat16"),
         ({"depthwise": "fast"}, "'fast'", "auto, banded, grouped, shift"),
         ({"image_shape": (2, 2, 3)}, "2", "4"),
+        ({"stem": "mnist"}, "'mnist'", "cifar, imagenet"),
     ],
 )
 def test_bad_settings_are_refused_by_value_and_allowed(space, settings, value, allowed):
@@ -476,6 +498,33 @@ def test_bad_settings_are_refused_by_value_and_allowed(space, settings, value, a
     assert value in message
     assert allowed in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("space", "settings", "message"),
+    [
+        ("nasbench201", {}, "stem='imagenet' is of the space darts, not of nasb"),
+        ("darts", {"channels": 5}, "channels=5 is odd; ImageNet's stem halves it"),
+        ("darts", {"image_shape": (28, 28, 3)}, "smaller than 32×32"),
+    ],
+)
+def test_imagenets_stem_is_refused_where_it_cannot_be(space, settings, message):
+    with pytest.raises(ValueError, match=message):
+        supernet.build(spaces.SPACES[space](), stem="imagenet", **settings)
+
+
+def test_imagenets_stem_brings_224_pixels_to_28():
+    net = supernet.build(
+        spaces.darts(),
+        channels=48,
+        num_cells=1,
+        num_classes=1000,
+        image_shape=(224, 224, 3),
+        stem="imagenet",
+    )
+    stem = 9 * (3 * 24 * 112**2 + 24 * 48 * 56**2 + 48 * 48 * 28**2)
+    # The one cell reads 28×28 (its first input halved) and makes 4 · 96 channels.
+    assert net.macs(lambda macs: 0.0) == stem + 96 * 96 * 28**2 + 4 * 96 * 1000
 
 
 def test_nasbench201_refuses_images_it_cannot_halve_twice():

@@ -153,16 +153,41 @@ class DartsCell(nn.Module):
 class DartsNetwork(nn.Module):
     """The search network; `forward` takes the relaxed weights of both cells."""
 
-    def __init__(self, channels, num_classes, layers, nodes=4, names=tuple(DARTS_OPS)):
+    def __init__(
+        self,
+        channels,
+        num_classes,
+        layers,
+        nodes=4,
+        names=tuple(DARTS_OPS),
+        imagenet=False,
+    ):
         super().__init__()
         ops = {name: DARTS_OPS[name] for name in names}
-        self.stem = nn.Sequential(
-            convolution(3, 3 * channels, 3, padding=1), affine_batch_norm(3 * channels)
-        )
-        before = previous = 3 * channels
+        self.imagenet = imagenet
+        if imagenet:
+            half = channels // 2
+            self.stem0 = nn.Sequential(
+                convolution(3, half, 3, stride=2, padding=1),
+                affine_batch_norm(half),
+                nn.ReLU(),
+                convolution(half, channels, 3, stride=2, padding=1),
+                affine_batch_norm(channels),
+            )
+            self.stem1 = nn.Sequential(
+                nn.ReLU(),
+                convolution(channels, channels, 3, stride=2, padding=1),
+                affine_batch_norm(channels),
+            )
+        else:
+            self.stem = nn.Sequential(
+                convolution(3, 3 * channels, 3, padding=1),
+                affine_batch_norm(3 * channels),
+            )
+        before = previous = channels if imagenet else 3 * channels
         self.cells = nn.ModuleList()
         self.reductions = [i in (layers // 3, 2 * layers // 3) for i in range(layers)]
-        halve = False
+        halve = imagenet
         for reduction in self.reductions:
             channels *= 2 if reduction else 1
             self.cells.append(
@@ -172,7 +197,8 @@ class DartsNetwork(nn.Module):
         self.classifier = nn.Linear(previous, num_classes)
 
     def forward(self, images, weights):
-        s0 = s1 = self.stem(images)
+        s0 = (self.stem0 if self.imagenet else self.stem)(images)
+        s1 = self.stem1(s0) if self.imagenet else s0
         for cell, reduction in zip(self.cells, self.reductions, strict=True):
             which = weights["reduce" if reduction else "normal"]
             s0, s1 = s1, cell(s0, s1, which)

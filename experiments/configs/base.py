@@ -31,6 +31,7 @@ def default() -> ConfigDict:
                 "space": "darts",  # darts, nasbench201
                 "channels": 16,
                 "num_cells": 8,  # a stage, in nasbench201
+                "stem": "cifar",  # or imagenet, 224 pixels to 28
                 "dtype": "float32",  # of the activations; or bfloat16
                 "depthwise": "auto",  # auto, banded, grouped, shift
                 "synchronised": True,  # batch norm over all devices, or of each

@@ -1,5 +1,6 @@
 """The DARTS search space (Liu et al., arXiv 1806.09055, section 3.1)."""
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -71,21 +72,48 @@ class CellPlan(NamedTuple):
     channels: int
     before_channels: int  # of the output before the previous one
     previous_channels: int
-    halve_before: bool  # the previous cell was a reduction
+    halve_before: bool  # what came just before halved the resolution
 
 
 def plan(space: SearchSpace, settings: Settings) -> tuple[CellPlan, ...]:
     """The cells, reductions at L//3 and 2L//3 (spec section 1)."""
     length, channels = settings.num_cells, settings.channels
-    before = previous = _STEM_MULTIPLIER * channels
+    before = previous = stem_channels(settings)[-1]
+    halve = settings.stem == "imagenet"  # its last convolution is a reduction
     cells: list[CellPlan] = []
     for index in range(length):
         reduction = index in (length // 3, 2 * length // 3)
         channels *= 2 if reduction else 1
-        halve = bool(cells) and cells[-1].reduction
         cells.append(CellPlan(reduction, channels, before, previous, halve))
-        before, previous = previous, len(space.output) * channels
+        before, previous, halve = previous, len(space.output) * channels, reduction
     return tuple(cells)
+
+
+def stem_channels(settings: Settings) -> tuple[int, ...]:
+    """Channels before, between and after the stem's convolutions (spec section 8)."""
+    image, channels = settings.image_shape[2], settings.channels
+    if settings.stem == "imagenet":
+        return image, channels // 2, channels, channels
+    return image, _STEM_MULTIPLIER * channels
+
+
+def _stem_template(settings: Settings) -> Tree:
+    pairs = itertools.pairwise(stem_channels(settings))
+    stems = tuple(supernet.stem_template(*pair) for pair in pairs)
+    return stems if settings.stem == "imagenet" else stems[0]
+
+
+def _apply_stem(settings: Settings, weights: Tree, x: Array) -> tuple[Array, Array]:
+    """What the first cell reads: the stem's output twice, or its last two (ImageNet).
+
+    ImageNet's three convolutions halve the resolution each, with a ReLU between.
+    """
+    if settings.stem == "cifar":
+        x = supernet.apply_stem(weights, x, context=settings.context)
+        return x, x
+    stem = partial(supernet.apply_stem, stride=2, context=settings.context)
+    before = stem(weights[1], jax.nn.relu(stem(weights[0], x)))
+    return before, stem(weights[2], jax.nn.relu(before))
 
 
 def stages(cells: tuple[CellPlan, ...]) -> list[tuple[int, int]]:
@@ -226,18 +254,19 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
     stacked over the cells of each stage.
 
     Raises:
-      ValueError: an image smaller than 4×4 leaves nothing after two reductions.
+      ValueError: an image smaller than 4×4 (32×32 with ImageNet's stem) leaves
+        nothing after two reductions.
     """
-    if min(settings.image_shape[:2]) < 4:
+    smallest = 32 if settings.stem == "imagenet" else 4
+    if min(settings.image_shape[:2]) < smallest:
         raise ValueError(
-            f"images of {settings.image_shape[:2]} pixels are smaller than 4×4"
+            f"images of {settings.image_shape[:2]} pixels are smaller than "
+            f"{smallest}×{smallest}"
         )
     cells = plan(space, settings)
     runs = stages(cells)
     template = {
-        "stem": supernet.stem_template(
-            settings.image_shape[2], _STEM_MULTIPLIER * settings.channels
-        ),
+        "stem": _stem_template(settings),
         "before": tuple(map(_before_template, cells)),
         "previous": tuple(ops.kernel(c.channels, c.previous_channels) for c in cells),
         "edges": tuple(_edges_template(cells[a:b], space) for a, b in runs),
@@ -262,8 +291,7 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
 
     def apply(weights: Tree, architecture: Architecture, images: Array) -> Array:
         x = supernet.enter(images, settings.dtype)
-        x = supernet.apply_stem(weights["stem"], x, context=context)
-        before = previous = x
+        before, previous = _apply_stem(settings, weights["stem"], x)
         for (first, end), edges in zip(runs, weights["edges"], strict=True):
             cell = cells[first]
             own = architecture["reduce" if cell.reduction else "normal"]
@@ -298,8 +326,12 @@ def _macs(
     settings: Settings,
     cost: supernet.CellCost,
 ) -> int:
-    height, width, image_channels = settings.image_shape
-    total = 9.0 * image_channels * _STEM_MULTIPLIER * settings.channels * height * width
+    height, width = settings.image_shape[:2]
+    total = 0.0
+    for inputs, outputs in itertools.pairwise(stem_channels(settings)):
+        if settings.stem == "imagenet":
+            height, width = -(-height // 2), -(-width // 2)
+        total += 9.0 * inputs * outputs * height * width
     for cell in cells:
         entry = height * width * cell.channels
         total += entry * (cell.before_channels + cell.previous_channels)
