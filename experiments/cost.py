@@ -74,7 +74,7 @@ def table(dataset: str, **given: int) -> str:
     Raises:
       InputError: sizes that make no network.
     """
-    lines = []
+    lines: list[str] = []
     for name, genotype in genotypes.GENOTYPES.items():
         sizes = sizes_of(genotype, dataset, **given)
         cost = network.cost(genotype, **sizes)

@@ -1,12 +1,15 @@
 """Look up an architecture in NAS-Bench-201: accuracy, regret and rank.
 
-    python -m experiments.lookup ARCH|FILE|WORKDIR [--nasbench201=PATH] [--save=FILE]
+    python -m experiments.lookup ARCH|FILE|WORKDIR [--dataset=cifar10] [--split=test]
+        [--epochs=200] [--nasbench201=PATH] [--save=FILE.csv]
 
-ARCH is a string ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`` in quotes, FILE a
-genotype.json, WORKDIR the folder of a finished search. PATH is the table as CSV, or an
-archive of NATS-Bench, of which all is read, for minutes; by default it is the variable
-``NASJAX_NASBENCH201``. ``--save=FILE.csv`` keeps the table as CSV, which is read at
-once. Exit code 2: bad input, told in one line.
+ARCH is a string ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`` in quotes, FILE holds one or is
+a genotype.json, WORKDIR is the folder of a finished search. Every row of the table is
+printed that the flags do not exclude: accuracy, regret (what is missing to the best of
+all architectures) and rank. PATH is the table as CSV, or an archive of NATS-Bench
+(``pip install nasjax[nats]``), of which all is read, for minutes; by default it is the
+variable ``NASJAX_NASBENCH201``. ``--save=FILE.csv`` keeps the table as CSV, which is
+read at once. Exit code 2: bad input, told in one line.
 """
 
 import itertools
@@ -19,8 +22,8 @@ from pathlib import Path
 from absl import flags
 
 from experiments import app
+from nasjax import genotypes
 from nasjax.base import InputError
-from nasjax.genotype import Genotype
 from nasjax.tabular import NASBench201, check_arch_str, format_lookups
 
 _TABLE_VARIABLE = "NASJAX_NASBENCH201"
@@ -35,6 +38,13 @@ _ARCHITECTURE = flags.DEFINE_string(
     "architecture", None, "What to look up; also without the flag's name."
 )
 _SAVE = flags.DEFINE_string("save", None, "CSV file to keep the table in.")
+_DATASET = flags.DEFINE_string(
+    "dataset", None, "Rows of one data set; of all by default.", allow_override=True
+)
+_SPLIT = flags.DEFINE_string("split", None, "Rows of valid or test; both by default.")
+_EPOCHS = flags.DEFINE_integer(
+    "epochs", None, "Rows of so many epochs of training; of all by default."
+)
 
 
 def read_architecture(text: str) -> str:
@@ -48,15 +58,12 @@ def read_architecture(text: str) -> str:
     path = Path(text)
     try:
         path = path / "genotype.json" if path.is_dir() else path
-        genotype = Genotype.from_json(path.read_text())
-    except FileNotFoundError:
-        raise InputError(
-            f"{path} is no file, nor an architecture string |op~0|+…"
-        ) from None
+        is_there = path.is_file()
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+        raise InputError(f"{text} cannot be read: {error.strerror}") from None
+    if not is_there and text not in genotypes.GENOTYPES:
+        raise InputError(f"{path} is no file, nor an architecture string |op~0|+…")
+    genotype = genotypes.get(path)
     if not genotype.arch_str:
         raise InputError(
             f"{path} is a genotype of {genotype.space}; the table is of nasbench201"
@@ -74,11 +81,12 @@ def main(argv: Sequence[str]) -> None:
         )
     arch_str = read_architecture(_ARCHITECTURE.value) if _ARCHITECTURE.value else None
     table = _table()
+    columns = table.select(_DATASET.value, _SPLIT.value, _EPOCHS.value)
     if _SAVE.value:
         table.save(_SAVE.value)
         print(_SAVE.value)
     if arch_str:
-        print(f"{arch_str}\n{format_lookups(table.lookups(arch_str))}")
+        print(f"{arch_str}\n{format_lookups(table.lookups(arch_str, columns))}")
 
 
 def _table() -> NASBench201:

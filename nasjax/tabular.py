@@ -152,11 +152,41 @@ class NASBench201:
             regret=float(values.max() - values[row]),
         )
 
-    def lookups(self, arch_str: str) -> tuple[Lookup, ...]:
-        """A look-up in every column, in the table's order."""
-        return tuple(
-            self.lookup(arch_str, **column._asdict()) for column in self.columns
-        )
+    def lookups(
+        self, arch_str: str, columns: Sequence[Column] | None = None
+    ) -> tuple[Lookup, ...]:
+        """A look-up in some columns (`select`), or in every one of the table."""
+        columns = self.columns if columns is None else columns
+        return tuple(self.lookup(arch_str, **column._asdict()) for column in columns)
+
+    def select(
+        self, dataset: str | None, split: str | None, epochs: int | None
+    ) -> tuple[Column, ...]:
+        """The columns of a data set, a split and epochs; None for any.
+
+        Raises:
+          InputError: there is none; it tells what there is instead of the first
+            field amiss.
+        """
+        if dataset is not None:
+            dataset = str(dataset).lower().replace("-", "_")
+        left, known = self.columns, ""
+        for field, value in (
+            ("dataset", dataset),
+            ("split", split),
+            ("epochs", epochs),
+        ):
+            if value is None:
+                continue
+            allowed = dict.fromkeys(getattr(column, field) for column in left)
+            if value not in allowed:
+                raise InputError(
+                    f"{field} is {value!r}; the table {self.version} has "
+                    f"{', '.join(map(str, allowed))}{known}"
+                )
+            left = tuple(column for column in left if getattr(column, field) == value)
+            known = f"{known or ' for'} {value}"
+        return left
 
     def best(
         self, dataset: str = "cifar10", split: str = "test", epochs: int = 200
@@ -204,21 +234,8 @@ class NASBench201:
         return self._rows[check_arch_str(arch_str)]
 
     def _column(self, dataset: str, split: str, epochs: int) -> Column:
-        """The column meant, or what there is instead of the first field amiss."""
-        wanted = Column(str(dataset).lower().replace("-", "_"), split, epochs)
-        if wanted in self.columns:
-            return wanted
-        left, known = self.columns, ""
-        for field, value in wanted._asdict().items():
-            allowed = dict.fromkeys(getattr(column, field) for column in left)
-            if value not in allowed:
-                raise InputError(
-                    f"{field} is {value!r}; the table {self.version} has "
-                    f"{', '.join(map(str, allowed))}{known}"
-                )
-            left = tuple(column for column in left if getattr(column, field) == value)
-            known = f"{known or ' for'} {value}"
-        return wanted
+        """The column meant; the errors of `select`."""
+        return self.select(str(dataset), str(split), epochs)[0]
 
 
 def check_arch_str(arch_str: str) -> str:

@@ -173,7 +173,7 @@ class Archive:
         except ImportError:
             raise InputError(
                 f"{path} is an archive of NATS-Bench; to read it: pip install "
-                "nats_bench"
+                '"nasjax[nats]"'
             ) from None
         self._path = path
         try:

@@ -1,0 +1,170 @@
+"""Convert genotypes and trained networks; --output's suffix says into what.
+
+    python -m experiments.convert --genotype=NAME|FILE|WORKDIR [--form=text|json]
+    python -m experiments.convert --genotype=… --output=GENOTYPE.json|.txt
+    python -m experiments.convert --weights=FILE [--genotype=…] --output=WEIGHTS
+    python -m experiments.convert --weights=FILE [--genotype=…] --output=NETWORK.jax
+        [--image_size=32] [--platforms=cpu,cuda,tpu]
+
+A genotype is printed, or written, as the DARTS code prints it (one of NAS-Bench-201 as
+its string) or as JSON.
+
+FILE holds the weights of a discrete network by the names of PyTorch's DARTS or
+NAS-Bench-201: ``.safetensors``, or ``.pt``, ``.pth``, ``.bin``, ``.tar`` where PyTorch
+is installed, which are read without running what they hold. The sizes of the network
+are read off the weights; its genotype too, if this library has written them. Every
+array is checked by name and shape. WEIGHTS is ``.safetensors``, which says which
+network it is of, or ``.pt``, ``.pth``. NETWORK.jax holds program and weights, for any
+batch size, to be run by JAX alone; it is read again and compared before it is put in
+place. Exit code 2: bad input, told in one line.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from experiments import app
+from nasjax import genotypes
+from nasjax.base import InputError, Tree
+from nasjax.genotype import Genotype
+from nasjax.interop import exported, trained
+from nasjax.network import DATASETS
+from nasjax.workdir import write_atomically
+
+# Other launchers have some of these flags too; tests import several of them together.
+_GENOTYPE = flags.DEFINE_string(
+    "genotype", None, "A name, a file or a workdir.", allow_override=True
+)
+_FORM = flags.DEFINE_enum("form", "text", ["text", "json"], "What is printed.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Weights of a discrete network.")
+_OUTPUT = flags.DEFINE_string("output", None, "File to write.")
+_SIZE = flags.DEFINE_integer(
+    "image_size",
+    None,
+    "Height and width for NETWORK.jax; the data set's by default.",
+    lower_bound=8,
+)
+_PLATFORMS = flags.DEFINE_list(
+    "platforms", None, "Where NETWORK.jax will run; here by default."
+)
+
+_TEXTS = {".json": "json", ".txt": "text"}
+_WEIGHT_FILES = (".safetensors", ".pt", ".pth")
+_EXPORTED = ".jax"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Convert what the flags name."""
+    del argv
+    genotype = genotypes.get(_GENOTYPE.value) if _GENOTYPE.value else None
+    output = Path(_OUTPUT.value) if _OUTPUT.value else None
+    if output is not None and not output.absolute().parent.is_dir():
+        raise InputError(f"flag --output: {output.parent} is no folder")
+    if _WEIGHTS.value:
+        target = {"image_size": _SIZE.value, "platforms": _PLATFORMS.value}
+        print(_convert_weights(Path(_WEIGHTS.value), genotype, output, **target))
+    elif genotype is None:
+        raise InputError("flag --genotype or --weights is missing: what to convert")
+    elif output is None:
+        print(_as_text(genotype, _FORM.value))
+    else:
+        _check_suffix(output, tuple(_TEXTS), "of a genotype")
+        _write_text(output, _as_text(genotype, _TEXTS[output.suffix]))
+        print(output)
+
+
+def _as_text(genotype: Genotype, form: str) -> str:
+    return genotype.to_json() if form == "json" else genotype.to_text()
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        write_atomically(path, text + "\n")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _check_suffix(path: Path, suffixes: Sequence[str], of_what: str) -> None:
+    if path.suffix not in suffixes:
+        raise InputError(
+            f"flag --output: {path} is not a file {of_what}: {', '.join(suffixes)}"
+        )
+
+
+def _convert_weights(
+    path: Path, genotype: Genotype | None, output: Path | None, **target: Any
+) -> str:
+    """Write weights in another form; what to tell of it."""
+    if output is None:
+        raise InputError("flag --output is missing: the file to write")
+    _check_suffix(output, (*_WEIGHT_FILES, _EXPORTED), "of a network")
+    variables, network = trained.load(path, genotype)
+    sizes = network.sizes()
+    told = ", ".join(f"{name}={value}" for name, value in sizes.items())
+    told += f", auxiliary head: {'yes' if network.auxiliary else 'no'}"
+    if output.suffix == _EXPORTED:
+        told += "\n" + _export(output, variables, network, **target)
+    else:
+        trained.save(output, variables, network.genotype, **sizes)
+    return f"{told}\n{output}"
+
+
+def _export(
+    output: Path,
+    variables: Tree,
+    network: trained.Description,
+    *,
+    image_size: int | None = None,
+    platforms: Sequence[str] | None = None,
+) -> str:
+    """Write program and weights, read them again and compare the logits."""
+    size = image_size or DATASETS[network.dataset].size[0]
+    channels = variables["params"]["stem"][0]["kernel"].shape[1]
+    shape = (size, size, channels)
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        exported.save(
+            part,
+            variables,
+            network.genotype,
+            **network.sizes(),
+            image_shape=shape,
+            platforms=platforms,
+        )
+        here = jax.default_backend()
+        if platforms and here not in platforms:
+            compared = f"not read again: it does not run on {here}"
+        else:
+            compared = _compare(part, variables, network, shape)
+        os.replace(part, output)
+    finally:
+        part.unlink(missing_ok=True)
+    return compared
+
+
+def _compare(
+    path: Path,
+    variables: Tree,
+    network: trained.Description,
+    shape: tuple[int, int, int],
+) -> str:
+    """Logits of what is in the file and of the weights; what to tell of them."""
+    images = jax.random.normal(jax.random.key(0), (2, *shape))
+    expected = np.asarray(trained.apply(variables, images, network))
+    found = np.asarray(exported.load(path)(images))
+    error = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-30))
+    if not error < 1e-4:  # also for what is no number
+        raise InputError(
+            f"the exported network differs by {error:.1e} (relative) from the weights, "
+            "nothing is written: are there values in them that are not finite?"
+        )
+    return f"read again: logits of 2 images agree to {error:.0e} (relative)"
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,181 @@
+"""A trained network as one .safetensors file that says which network it is.
+
+The arrays have the names of PyTorch's DARTS networks (`pytorch`), so that other
+programs read them too; the genotype and the sizes stand in the file's metadata, so
+that nothing else is needed to run it.
+
+    trained.save("weights.safetensors", variables, genotype, dataset="cifar10", …)
+    variables, settings = trained.load("weights.safetensors")
+    logits = trained.apply(variables, images, settings)
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nasjax import network
+from nasjax.base import Array, InputError, Tree
+from nasjax.genotype import Genotype
+from nasjax.interop import files, pytorch
+
+#: Key of the metadata.
+_KEY = "nasjax"
+
+
+class Description(NamedTuple):
+    """Which network some weights are of; the arguments of `network.apply`.
+
+    Attributes:
+      genotype: of the DARTS family or of NAS-Bench-201.
+      dataset: decides the stem.
+      channels: C of the first cells.
+      num_cells: L; for NAS-Bench-201 the cells a stage, N.
+      num_classes: Y.
+      auxiliary: whether there is an auxiliary head.
+    """
+
+    genotype: Genotype
+    dataset: str
+    channels: int
+    num_cells: int
+    num_classes: int
+    auxiliary: bool = False
+
+    def sizes(self) -> dict[str, Any]:
+        """All but the genotype and the auxiliary head."""
+        return {name: getattr(self, name) for name in _SIZES}
+
+
+_SIZES = ("dataset", "channels", "num_cells", "num_classes")
+
+
+def save(
+    path: str | os.PathLike[str],
+    variables: Tree,
+    genotype: Genotype,
+    *,
+    dataset: str,
+    channels: int,
+    num_cells: int,
+    num_classes: int,
+) -> Description:
+    """Write trained variables; an auxiliary head in them too.
+
+    Args:
+      path: ``.safetensors``, or ``.pt`` or ``.pth`` where PyTorch is installed;
+        PyTorch's files do not say which network they are of.
+      variables: of `network.init`.
+      genotype: as for `network.apply`, and so are the rest.
+      dataset: likewise.
+      channels: likewise.
+      num_cells: likewise.
+      num_classes: likewise.
+
+    Raises:
+      InputError: variables of another network, another suffix, or a folder that
+        cannot be written.
+    """
+    auxiliary = isinstance(variables, Mapping) and "auxiliary" in variables.get(
+        "params", {}
+    )
+    described = Description(
+        genotype, dataset, channels, num_cells, num_classes, auxiliary
+    )
+    state_dict = pytorch.to_state_dict(
+        variables, genotype, **described.sizes(), auxiliary=auxiliary
+    )
+    files.write(path, state_dict, metadata={_KEY: _to_json(described)})
+    return described
+
+
+def load(
+    path: str | os.PathLike[str], genotype: Genotype | None = None
+) -> tuple[dict[str, Tree], Description]:
+    """Variables and which network they are of.
+
+    Args:
+      path: ``.safetensors``, or a file of PyTorch's.
+      genotype: of weights that do not say it, whose sizes are told by their shapes;
+        where it is given it comes before what the file says.
+
+    Raises:
+      InputError: a file that is not of its form, weights of another network, or
+        weights that do not say which network they are of without ``genotype``.
+    """
+    state_dict, metadata = files.read_with_metadata(path)
+    if genotype is not None:
+        described = describe(state_dict, genotype)
+    elif _KEY in metadata:
+        described = _from_json(metadata[_KEY], path)
+    else:
+        raise InputError(
+            f"{path} does not say which network its weights are of; give its genotype"
+        )
+    variables = pytorch.from_state_dict(
+        state_dict,
+        described.genotype,
+        **described.sizes(),
+        auxiliary=described.auxiliary,
+    )
+    return variables, described
+
+
+def apply(variables: Tree, images: Array, description: Description) -> Array:
+    """`network.apply` of what `load` returns: ``[B, H, W, c] -> [B, Y]``."""
+    sizes = description.sizes()
+    return network.apply(variables, images, description.genotype, **sizes)
+
+
+def describe(state_dict: Mapping[str, Any], genotype: Genotype) -> Description:
+    """The network of a checkpoint, its sizes read off names and shapes.
+
+    Raises:
+      InputError: no stem, classifier or cells by PyTorch's names.
+    """
+    imagenet = "stem0.3.weight" in state_dict
+    channels = _first_axis(
+        state_dict, "stem0.3.weight" if imagenet else "stem.0.weight"
+    )
+    num_classes = _first_axis(state_dict, "classifier.weight")
+    found = (re.match(r"cells\.(\d+)\.", name) for name in state_dict)
+    num_cells = 1 + max((int(match[1]) for match in found if match), default=-1)
+    if not num_cells:
+        raise InputError("the checkpoint has no 'cells.0.…', this network needs them")
+    if genotype.arch_str:
+        # Three stages, a residual block between two.
+        num_cells = max(1, (num_cells - 2) // 3)
+    elif not imagenet:
+        channels = max(1, channels // 3)  # the stem has three times as many
+    small = "cifar100" if num_classes == 100 else "cifar10"
+    dataset = "imagenet" if imagenet else small
+    auxiliary = any(name.startswith("auxiliary_head.") for name in state_dict)
+    return Description(genotype, dataset, channels, num_cells, num_classes, auxiliary)
+
+
+def _first_axis(state_dict: Mapping[str, Any], name: str) -> int:
+    shape = np.shape(state_dict[name]) if name in state_dict else ()
+    if not shape:
+        raise InputError(f"the checkpoint has no {name!r}, this network needs it")
+    return int(shape[0])
+
+
+def _to_json(description: Description) -> str:
+    fields = description._asdict()
+    fields["genotype"] = json.loads(description.genotype.to_json())
+    return json.dumps(fields)
+
+
+def _from_json(text: str, path: str | os.PathLike[str]) -> Description:
+    try:
+        fields = json.loads(text)
+        genotype = Genotype.from_json(json.dumps(fields.pop("genotype")))
+        described = Description(genotype, **fields)
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{path} does not say which network it is: {error}") from None
+    if not isinstance(described.auxiliary, bool):
+        raise InputError(f"{path}: auxiliary is {described.auxiliary!r}")
+    return described
