@@ -35,7 +35,8 @@ def jobs_of(config: Mapping[str, Any], folder: Path) -> list[Job]:
     _check(config)
     jobs = []
     for seed in config["seeds"]:
-        for name, cell in config["cells"].items():
+        for name in config["rows"]:
+            cell = config["cells"][name]
             place = folder / f"{name}-seed{seed}"
             overrides = (*config["overrides"], *cell["overrides"])
             command = search_command(
@@ -46,23 +47,26 @@ def jobs_of(config: Mapping[str, Any], folder: Path) -> list[Job]:
 
 
 def _check(config: Mapping[str, Any]) -> None:
-    seeds, cells = config["seeds"], config["cells"]
+    seeds = config["seeds"]
     good = all(isinstance(seed, int) and seed >= 0 for seed in seeds)
     if not seeds or not good or len(set(seeds)) < len(seeds):
         raise InputError(f"seeds is {seeds!r}; it lists different numbers from 0 on")
-    if not cells:
-        raise InputError("cells is empty; a study has at least one cell")
+    for field, block in (("rows", "cells"), ("columns", "metrics")):
+        unknown = sorted(set(config[field]) - set(config[block]))
+        if unknown or not config[field]:
+            raise InputError(
+                f"{field} is {config[field]!r}; it lists some of the {block} "
+                f"{', '.join(config[block]) or '(there are none)'}"
+            )
     for name, better in config["metrics"].items():
         if better not in ("max", "min", ""):
             raise InputError(f"metrics.{name} is {better!r}; it must be max, min or ''")
-    if not config["metrics"]:
-        raise InputError("metrics is empty; a table has at least one")
-    if config["baseline"] not in ("", *cells):
+    if config["baseline"] not in ("", *config["rows"]):
         raise InputError(
-            f"baseline is {config['baseline']!r}; it must be one of the cells "
-            f"{', '.join(cells)}, or empty"
+            f"baseline is {config['baseline']!r}; it must be one of the rows "
+            f"{', '.join(config['rows'])}, or empty"
         )
-    for name, cell in cells.items():
+    for name, cell in config["cells"].items():
         if not re.fullmatch(r"[A-Za-z0-9_.+-]+", name):
             raise InputError(f"cells.{name}: a name has letters, digits and _ . + -")
         try:

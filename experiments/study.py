@@ -157,7 +157,7 @@ def _write(
     table: tabular.NASBench201 | None,
 ) -> tables.Table:
     """Write the table in its three forms, from what the workdirs hold now."""
-    metrics = config["metrics"]
+    metrics = {name: config["metrics"][name] for name in config["columns"]}
     outcomes = [
         tables.outcome(
             job.folder,

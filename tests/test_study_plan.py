@@ -45,8 +45,8 @@ def test_a_run_of_each_cell_and_seed(monkeypatch, tmp_path):
         ({"seeds": ()}, r"seeds is \(\)"),
         ({"seeds": (1, 1)}, r"seeds is \(1, 1\)"),
         ({"seeds": (-1,)}, r"seeds is \(-1,\)"),
-        ({"cells": {}}, "at least one cell"),
-        ({"metrics": {}}, "metrics is empty"),
+        ({"cells": {}}, r"rows is \(\); .* cells \(there are none\)"),
+        ({"metrics": {}}, r"columns is \(\); .* metrics"),
         ({"metrics": {"seconds": "least"}}, "metrics.seconds is 'least'"),
         ({"baseline": "three"}, "baseline is 'three'.*one, two"),
         ({"overrides": ("search.epoch=1",)}, "cells.one: .*'epoch', must be one of"),
@@ -62,6 +62,15 @@ def test_bad_studies_are_told_in_one_line(monkeypatch, tmp_path, changes, messag
     with pytest.raises(InputError, match=message):
         plan.jobs_of(config(**changes), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_part_of_the_table(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    part = config() | {"rows": ("two",)}
+    found = plan.jobs_of(part, tmp_path)
+    assert [job.name for job in found] == ["two-seed3", "two-seed4"]
+    with pytest.raises(InputError, match=r"rows is \('three',\); .* cells one, two"):
+        plan.jobs_of(config() | {"rows": ("three",)}, tmp_path)
 
 
 @pytest.mark.parametrize("file", PAPERS, ids=lambda path: path.stem)

@@ -11,8 +11,9 @@
     )
 
 Run by ``python -m experiments.study --config=FILE[:variant]``. Single fields are given
-on the command line as for a search: ``--config.seeds="(0, 1)"``,
-``--config.cells.window1.overrides="('search.epochs=2',)"``.
+on the command line as for a search: ``--config.seeds="(0, 1)"``, a part of the table by
+``--config.rows="('window1',)"``, and for one cell
+``--config.cells.window1.overrides="('data.pad=2',)"``.
 """
 
 from collections.abc import Callable, Mapping
@@ -65,9 +66,12 @@ def study(
         {
             "title": title,
             "about": about,
+            # A ConfigDict has no order of its own.
+            "rows": tuple(cells),
             "cells": {name: dict(block) for name, block in cells.items()},
             "seeds": seeds,
             "overrides": overrides,
+            "columns": tuple(metrics),
             "metrics": dict(metrics),
             "baseline": baseline,
         }
