@@ -411,6 +411,7 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
     "supernet.num_cells": ({}, 2),
     "supernet.dtype": ({}, "bfloat16"),
     "supernet.depthwise": ({}, "grouped"),
+    "supernet.stem": ({}, "imagenet"),
     "supernet.synchronised": ({}, False),
     "method.name": ({}, "stc_nas"),
     "method.noise_range": ({}, "linear(0.3, 0.1)"),
@@ -449,8 +450,9 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
 }
 #: Fields of the loop alone; the tests of the loop and of the launches have them.
 OF_THE_LOOP = {"search.evaluate_every", "search.steps_per_dispatch"}
-#: Their use shows in what is complained of: no data there, another method's fields.
-COMPLAINTS = {"data.name", "data.data_dir", "method.name"}
+#: Their use shows in what is complained of: no data there, another method's fields,
+#: a stem of the other space.
+COMPLAINTS = {"data.name", "data.data_dir", "method.name", "supernet.stem"}
 #: The quickest of each method.
 SMALL = [name for name in NAMES if name.endswith("_nasbench201_digits")]
 
