@@ -139,10 +139,12 @@ def assert_close(ours, theirs, tolerance=2e-4, *, floor=1e-12):
         (EVERY, CIFAR, 16),
         # Odd heights: 64 → 8 → 4 → 2 after the stems; 24 → 3 would fail in PyTorch.
         (EVERY, IMAGENET, 64),
-        (genotypes.DARTS_V2, {**CIFAR, "num_cells": 5}, 8),
+        (genotypes.DARTS_V2, {**CIFAR, "num_cells": 4}, 8),
+        # Two runs of equal cells, which evaluation loops over.
+        (cells(), {**CIFAR, "num_cells": 13}, 8),
         (NB201, {**CIFAR, "num_cells": 2}, 8),
     ],
-    ids=["every-cifar", "every-imagenet", "darts", "nasbench201"],
+    ids=["every-cifar", "every-imagenet", "darts", "deep", "nasbench201"],
 )
 def test_logits_are_pytorchs(genotype, sizes, size):
     variables = variables_of(genotype, sizes)
@@ -351,15 +353,18 @@ def test_equal_TINY_SIZES_are_compiled_once():
     assert functions._evaluate._cache_size() == before + 1
 
 
-def test_recomputed_cells_give_the_same_gradient():
-    for genotype in (cells(), TINY):
-        variables = variables_of(genotype, TINY_SIZES)
-        images, labels = images_of(8), jnp.array([0, 1, 2])
-        results = [
-            train_in_jax(genotype, variables, images, labels, TINY_SIZES, remat=remat)
-            for remat in (False, True)
-        ]
-        assert_equal(*results)
+def test_looped_and_recomputed_cells_give_the_same_gradient():
+    sizes = {**TINY_SIZES, "num_cells": 2}
+    variables = variables_of(TINY, sizes)
+    images, labels = images_of(8), jnp.array([0, 1, 2])
+    run = partial(
+        train_in_jax, TINY, variables, images, labels, sizes,
+        key=jax.random.key(0), drop_path_rate=0.3,
+    )  # fmt: skip
+    expected = run()
+    assert_equal(run(loop=True), expected)
+    assert_equal(run(remat=True), expected)
+    assert_equal(run(loop=True, remat=True), expected)
 
 
 def assert_equal(one, other, tolerance=1e-4):
@@ -445,7 +450,7 @@ def test_steps_of_gradient_descent_fit_a_batch():
 def test_init_starts_as_pytorch_does():
     variables = network.init(jax.random.key(0), genotypes.DARTS_V2, **CIFAR)
     params = variables["params"]
-    kernel = np.asarray(params["cells"][0]["sep_conv_3x3"][0]["depthwise"])
+    kernel = np.asarray(params["cells"][0]["edges"]["sep_conv_3x3"][0]["depthwise"])
     assert kernel.shape == (1, 5, 4, 3, 3)
     assert 0.9 / 3 < np.abs(kernel).max() <= 1 / 3  # a fan-in of nine
     np.testing.assert_array_equal(params["stem"][0]["scale"], np.ones(12))
@@ -453,7 +458,9 @@ def test_init_starts_as_pytorch_does():
         start = 1.0 if path[-1].key == "var" else 0.0
         np.testing.assert_array_equal(leaf, np.full(leaf.shape, start, np.float32))
     other = network.init(jax.random.key(1), genotypes.DARTS_V2, **CIFAR)
-    assert not np.array_equal(kernel, other["params"]["cells"][0]["sep_conv_3x3"][0])
+    assert not np.array_equal(
+        kernel, other["params"]["cells"][0]["edges"]["sep_conv_3x3"][0]["depthwise"]
+    )
 
 
 # --- the Linen module -----------------------------------------------------------

@@ -189,9 +189,9 @@ def _unit_names(unit: Unit, prefix: str, *, first: int = 0) -> list[str]:
 
 
 def _cell_entries(
-    graph: Graph, prefix: str, path: tuple[str | int, ...], stacked: int
+    graph: Graph, prefix: str, path: tuple[str | int, ...], own: int
 ) -> Iterator[Entry]:
-    """Operations of a cell, the ``stacked``-th of its run of equal cells."""
+    """Operations of a cell, the ``own``-th of its run of equal cells."""
     for position, edge in enumerate(graph.edges):
         first = 0
         name = f"{prefix}.{position}"
@@ -202,7 +202,7 @@ def _cell_entries(
             names = _unit_names(unit, name, first=first)
             first += 1 + len(names)
             yield from _unit_entries(
-                unit, names, (*path, edge.operation, link), (stacked, edge.slot)
+                unit, names, (*path, edge.operation, link), (own, edge.slot)
             )
 
 
@@ -212,24 +212,26 @@ def _darts_entries(settings: Settings) -> Iterator[Entry]:
         stems = [["stem0.0", "stem0.1"], ["stem0.3", "stem0.4"], ["stem1.1", "stem1.2"]]
     for place, names in enumerate(stems):
         yield from _unit_entries(units.dense(3), names, ("stem", place))
-    stack = darts.plan(settings)
-    for index, cell in enumerate(stack):
-        prefix = f"cells.{index}.preprocess0"
-        before = cell.before[0]
-        name = prefix if before is units.HALVES else f"{prefix}.op"
-        yield from _unit_entries(before, _unit_names(before, name), ("before", index))
-        names = _unit_names(units.POINTWISE, f"cells.{index}.preprocess1.op")
-        yield from _unit_entries(units.POINTWISE, names, ("previous", index))
-    for run, (first, end) in enumerate(darts.stages(stack)):
-        for index in range(first, end):
-            yield from _cell_entries(
-                stack[index].graph,
-                f"cells.{index}._ops",
-                ("cells", run),
-                index - first,
-            )
+    index = 0
+    for place, run in enumerate(darts.runs(darts.plan(settings))):
+        for own in range(run.length):
+            yield from _darts_cell_entries(run.cell, index, ("cells", place), own)
+            index += 1
     if settings.auxiliary:
         yield from _auxiliary_entries(imagenet=DATASETS[settings.dataset].imagenet)
+
+
+def _darts_cell_entries(
+    cell: darts.CellPlan, index: int, path: tuple[str | int, ...], own: int
+) -> Iterator[Entry]:
+    """The ``index``-th cell, the ``own``-th of its run of equal cells."""
+    name = f"cells.{index}.preprocess0"
+    unit = cell.before[0]
+    names = _unit_names(unit, name if unit is units.HALVES else f"{name}.op")
+    yield from _unit_entries(unit, names, (*path, "before"), (own,))
+    names = _unit_names(units.POINTWISE, f"cells.{index}.preprocess1.op")
+    yield from _unit_entries(units.POINTWISE, names, (*path, "previous"), (own,))
+    yield from _cell_entries(cell.graph, f"cells.{index}._ops", (*path, "edges"), own)
 
 
 def _auxiliary_entries(*, imagenet: bool) -> Iterator[Entry]:

@@ -4,7 +4,7 @@ Edges with one operation have their weights stacked, ``[edges, ...]``, so that a
 network has tens of arrays and not a thousand.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from jax import lax
 
 from nasjax.base import Array, Tree
 from nasjax.network import operations, units
+from nasjax.network.skeleton import Pass
 from nasjax.network.units import Context, Size
 
 
@@ -126,6 +127,38 @@ def unstack(tree: Tree, count: int) -> list[Tree]:
 def stack(trees: list[Tree]) -> Tree:
     """Trees of one structure as one tree with a leading axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def repeat(
+    step: Callable[[Tree, Tree], tuple[Tree, Tree]],
+    state: Tree,
+    stacked: Tree,
+    count: int,
+    how: Pass,
+) -> tuple[Tree, Tree]:
+    """Run ``step(state, own) -> (state, result)`` for each part of ``stacked``.
+
+    Args:
+      step: one of equal cells.
+      state: what it hands on.
+      stacked: weights and the like, ``[count, ...]``.
+      count: of cells.
+      how: unrolled or as a loop, and whether each step is computed again in the
+        backward pass.
+
+    Returns:
+      The last state and the results, stacked.
+    """
+    looped = how.loop and count > 1
+    if how.remat:
+        step = jax.checkpoint(step, prevent_cse=not looped)
+    if looped:
+        return lax.scan(step, state, stacked)
+    results = []
+    for own in unstack(stacked, count):
+        state, result = step(state, own)
+        results.append(result)
+    return state, stack(results)
 
 
 @partial(jax.jit, static_argnames=("cell", "context"))

@@ -1,9 +1,8 @@
 """Networks of the DARTS family: CIFAR and ImageNet, cells of two edges a node."""
 
+import itertools
 from functools import partial
-from typing import NamedTuple
-
-import jax
+from typing import Any, NamedTuple
 
 from nasjax import supernet
 from nasjax.base import Array, InputError, Tree
@@ -95,16 +94,16 @@ def plan(settings: Settings) -> tuple[CellPlan, ...]:
     return tuple(stack)
 
 
-def stages(stack: tuple[CellPlan, ...]) -> list[tuple[int, int]]:
-    """``(first, last + 1)`` of each run of cells with equal edges."""
-    runs: list[tuple[int, int]] = []
-    for index, cell in enumerate(stack):
-        own = cell.graph, cell.channels
-        if index and own == (stack[index - 1].graph, stack[index - 1].channels):
-            runs[-1] = (runs[-1][0], index + 1)
-        else:
-            runs.append((index, index + 1))
-    return runs
+class Run(NamedTuple):
+    """Equal cells, one after the other; their weights are stacked."""
+
+    cell: CellPlan
+    length: int
+
+
+def runs(stack: tuple[CellPlan, ...]) -> tuple[Run, ...]:
+    """The cells as runs; 20 cells are nine."""
+    return tuple(Run(cell, len(list(own))) for cell, own in itertools.groupby(stack))
 
 
 def stem_channels(settings: Settings) -> tuple[int, ...]:
@@ -118,34 +117,17 @@ def stem_channels(settings: Settings) -> tuple[int, ...]:
 def build(settings: Settings) -> Skeleton:
     """Stem, L cells, global average pool, linear; an auxiliary head if asked for.
 
-    Parameters are ``stem``, ``before`` and ``previous`` (what brings in a cell's two
-    inputs, of every cell), ``cells`` (of every run of equal cells, stacked over
-    them), ``head``, ``auxiliary``.
+    Parameters are ``stem``, ``cells`` (of every run of equal cells, stacked over them:
+    ``before`` and ``previous`` bring in a cell's two inputs, ``edges`` are its
+    operations), ``head``, and ``auxiliary``.
 
     Raises:
       InputError: a genotype that is none.
     """
     stack = plan(settings)
-    runs = stages(stack)
-    imagenet = DATASETS[settings.dataset].imagenet
     params, stats = {}, {}
     params["stem"], stats["stem"] = parts.stem_template(stem_channels(settings))
-    params["before"] = tuple(
-        units.params_template(c.before[0], c.before_channels, c.channels) for c in stack
-    )
-    params["previous"] = tuple(
-        units.params_template(units.POINTWISE, c.previous_channels, c.channels)
-        for c in stack
-    )
-    for name in ("before", "previous"):
-        stats[name] = tuple(units.stats_template(c.channels) for c in stack)
-    for tree, template in (
-        (params, cells.params_template),
-        (stats, cells.stats_template),
-    ):
-        tree["cells"] = tuple(
-            template(stack[a].graph, stack[a].channels, stack=(b - a,)) for a, b in runs
-        )
+    params["cells"], stats["cells"] = zip(*map(_run_template, runs(stack)), strict=True)
     params["head"] = supernet.head_template(
         stack[-1].out_channels, settings.num_classes
     )
@@ -153,26 +135,42 @@ def build(settings: Settings) -> Skeleton:
         params["auxiliary"], stats["auxiliary"] = parts.auxiliary_template(
             stack[_auxiliary_after(settings)].out_channels,
             settings.num_classes,
-            imagenet=imagenet,
+            imagenet=DATASETS[settings.dataset].imagenet,
         )
     return Skeleton(
         params,
         stats,
         edges=(len(stack), max(len(c.graph.edges) for c in stack)),
-        forward=partial(_forward, settings, stack, runs),
+        forward=partial(_forward, settings, stack),
         macs=partial(_macs, settings, stack),
     )
 
 
+def _run_template(run: Run) -> tuple[Tree, Tree]:
+    """Parameters and moments of equal cells."""
+    cell, stack = run.cell, (run.length,)
+    inputs = {
+        "before": (cell.before[0], cell.before_channels),
+        "previous": (units.POINTWISE, cell.previous_channels),
+    }
+    params = {
+        name: units.params_template(unit, channels, cell.channels, stack=stack)
+        for name, (unit, channels) in inputs.items()
+    }
+    stats = {name: units.stats_template(cell.channels, stack=stack) for name in inputs}
+    params["edges"] = cells.params_template(cell.graph, cell.channels, stack=stack)
+    stats["edges"] = cells.stats_template(cell.graph, cell.channels, stack=stack)
+    return params, stats
+
+
 def _auxiliary_after(settings: Settings) -> int:
-    """The cell whose output the auxiliary head reads."""
+    """The cell whose output the auxiliary head reads: the second reduction."""
     return 2 * settings.num_cells // 3
 
 
 def _forward(
     settings: Settings,
     stack: tuple[CellPlan, ...],
-    runs: list[tuple[int, int]],
     variables: Tree,
     images: Array,
     keep: Array | None,
@@ -188,114 +186,88 @@ def _forward(
         stride=2 if imagenet else 1,
         context=how.context,
     )
-    outputs, found = _run_cells(
-        stack,
-        [_of_each_cell(tree, runs) for tree in (params, stats)],
-        # ImageNet's cells read two convolutions of the stem, CIFAR's the one twice.
-        stems[-2:] if imagenet else stems * 2,
-        keep,
-        how,
-    )
-    moments = {"stem": stem, **_stacked(found, runs)}
+    # ImageNet's cells read two convolutions of the stem, CIFAR's the one twice.
+    states = (stems[-2], stems[-1]) if imagenet else (stems[0], stems[0])
+    index, found = 0, []
+    for run, weights, running in zip(
+        runs(stack), params["cells"], stats["cells"], strict=True
+    ):
+        drop = None if keep is None else keep[index : index + run.length]
+        states, moments = _apply_run(run, how, weights, running, states, drop)
+        index += run.length
+        found.append(moments)
+        if index == _auxiliary_after(settings) + 1:
+            features = states[1]
+    moments = {"stem": stem, "cells": tuple(found)}
     auxiliary = None
     if settings.auxiliary and how.context.train:
         auxiliary, moments["auxiliary"] = parts.apply_auxiliary(
             params["auxiliary"],
             stats["auxiliary"],
-            outputs[_auxiliary_after(settings)],
+            features,
             imagenet=imagenet,
             context=how.context,
         )
-    logits = supernet.apply_head(params["head"], outputs[-1])
+    logits = supernet.apply_head(params["head"], states[1])
     return Outputs(logits, auxiliary, moments)
 
 
-def _run_cells(
-    stack: tuple[CellPlan, ...],
-    variables: list[list[Tree]],
-    stems: list[Array],
-    keep: Array | None,
+#: Outputs of the cell before the previous one, and of the previous one.
+States = tuple[Array, Array]
+
+
+def _apply_run(
+    run: Run,
     how: Pass,
-) -> tuple[list[Array], list[Tree]]:
-    """Outputs and moments of every cell; ``variables``: params, stats of each."""
-    run = jax.checkpoint(_run_cell, static_argnums=(0, 1)) if how.remat else _run_cell
-    before, previous = stems
-    outputs, found = [], []
-    for index, cell in enumerate(stack):
-        weights, stats = (trees[index] for trees in variables)
-        drop = None if keep is None else keep[index]
-        output, moments = run(cell, how, weights, stats, (before, previous), drop)
-        before, previous = previous, output
-        outputs.append(output)
-        found.append(moments)
-    return outputs, found
+    weights: Tree,
+    stats: Tree,
+    states: States,
+    keep: Array | None,
+) -> tuple[States, Tree]:
+    """Run equal cells, unrolled or as a loop; the moments are stacked."""
+
+    def step(states: States, own: tuple[Tree, Tree, Array | None]) -> Any:
+        output, moments = _apply_cell(run.cell, how, *own, states)
+        return (states[1], output), moments
+
+    return cells.repeat(step, states, (weights, stats, keep), run.length, how)
 
 
-def _run_cell(
+def _apply_cell(
     cell: CellPlan,
     how: Pass,
     weights: Tree,
     stats: Tree,
-    inputs: tuple[Array, Array],
     keep: Array | None,
+    states: States,
 ) -> tuple[Array, Tree]:
     """Bring in the two inputs and run the edges."""
+    context, moments = how.context, {}
     unit, stride = cell.before
-    before, before_moments = units.apply_unit(
+    before, moments["before"] = units.apply_unit(
         unit,
         weights["before"],
         stats["before"],
-        inputs[0],
+        states[0],
         stride=stride,
-        context=how.context,
+        context=context,
     )
-    previous, previous_moments = units.apply_unit(
+    previous, moments["previous"] = units.apply_unit(
         units.POINTWISE,
         weights["previous"],
         stats["previous"],
-        inputs[1],
-        context=how.context,
+        states[1],
+        context=context,
     )
-    output, moments = cells.apply(
+    output, moments["edges"] = cells.apply(
         cell.graph,
-        weights["cells"],
-        stats["cells"],
+        weights["edges"],
+        stats["edges"],
         (before, previous),
-        keep=None if keep is None else keep[: len(cell.graph.edges)],
-        context=how.context,
+        keep=keep,
+        context=context,
     )
-    return output, {
-        "before": before_moments,
-        "previous": previous_moments,
-        "cells": moments,
-    }
-
-
-def _of_each_cell(tree: Tree, runs: list[tuple[int, int]]) -> list[Tree]:
-    """``before``, ``previous`` and ``cells`` of each cell, out of the stacks."""
-    edges = [
-        own
-        for stacked, (first, end) in zip(tree["cells"], runs, strict=True)
-        for own in cells.unstack(stacked, end - first)
-    ]
-    return [
-        {"before": before, "previous": previous, "cells": own}
-        for before, previous, own in zip(
-            tree["before"], tree["previous"], edges, strict=True
-        )
-    ]
-
-
-def _stacked(found: list[Tree], runs: list[tuple[int, int]]) -> dict[str, Tree]:
-    """The inverse of `_of_each_cell`."""
-    return {
-        "before": tuple(moments["before"] for moments in found),
-        "previous": tuple(moments["previous"] for moments in found),
-        "cells": tuple(
-            cells.stack([moments["cells"] for moments in found[first:end]])
-            for first, end in runs
-        ),
-    }
+    return output, moments
 
 
 def _macs(settings: Settings, stack: tuple[CellPlan, ...], size: Size) -> int:

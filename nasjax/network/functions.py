@@ -181,6 +181,7 @@ def train_apply(
     dtype: Any = jnp.float32,
     depthwise: str = "auto",
     remat: bool = False,
+    loop: bool = False,
     axis_name: str | None = None,
 ) -> TrainOutput:
     """Classify images in training: batch moments, drop path, auxiliary head.
@@ -204,7 +205,9 @@ def train_apply(
         are float32.
       depthwise: form of the depthwise convolution (`primitives.depthwise`).
       remat: compute a cell again in the backward pass instead of keeping its
-        activations. The CPU compiler merges the two again: there it saves nothing.
+        activations (on a CPU only with ``loop``: else its compiler merges the two).
+      loop: run the equal cells of a stage as one loop, which compiles faster and
+        runs slower than one after the other.
       axis_name: of the devices whose batches are normalised as one; None for each
         its own.
 
@@ -224,7 +227,7 @@ def train_apply(
         num_classes=num_classes,
     )
     context = Context(train=True, axis_name=axis_name, depthwise=depthwise)
-    how = make_pass(context, dtype=dtype, remat=remat)
+    how = make_pass(context, dtype=dtype, remat=remat, loop=loop)
     check_images(images, settings)
     if is_zero(drop_path_rate):
         key = None

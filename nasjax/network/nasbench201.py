@@ -147,16 +147,13 @@ def _apply_stage(
     keep: Array | None,
     how: Pass,
 ) -> tuple[Array, Tree]:
-    """Equal cells, one after the other; the moments stacked as the weights are."""
-    apply_cell = partial(cells.apply, cell, context=how.context)
-    run = jax.checkpoint(apply_cell) if how.remat else apply_cell
-    found = []
-    for index, (own, running) in enumerate(
-        zip(cells.unstack(weights, count), cells.unstack(stats, count), strict=True)
-    ):
-        x, moments = run(own, running, (x,), keep=None if keep is None else keep[index])
-        found.append(moments)
-    return x, cells.stack(found)
+    """Equal cells, one after the other; the moments are stacked."""
+
+    def step(x: Array, own: tuple[Tree, Tree, Array | None]) -> tuple[Array, Tree]:
+        weights, stats, keep = own
+        return cells.apply(cell, weights, stats, (x,), keep=keep, context=how.context)
+
+    return cells.repeat(step, x, (weights, stats, keep), count, how)
 
 
 def _macs(settings: Settings, cell: Graph, size: Size) -> int:

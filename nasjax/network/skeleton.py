@@ -104,11 +104,13 @@ class Pass(NamedTuple):
       dtype: of the activations; parameters, moments and logits are float32.
       remat: whether a cell is computed again in the backward pass, instead of
         keeping its activations.
+      loop: whether equal cells are one loop, not unrolled.
     """
 
     context: Context = Context()
     dtype: Any = jnp.float32
     remat: bool = False
+    loop: bool = False
 
 
 def check_settings(settings: Settings) -> None:
@@ -177,7 +179,9 @@ def check_images(images: Array, settings: Settings) -> None:
         )
 
 
-def make_pass(context: Context, *, dtype: Any, remat: bool = False) -> Pass:
+def make_pass(
+    context: Context, *, dtype: Any, remat: bool = False, loop: bool = True
+) -> Pass:
     """How to compute a pass.
 
     Raises:
@@ -191,7 +195,7 @@ def make_pass(context: Context, *, dtype: Any, remat: bool = False) -> Pass:
             f"depthwise {context.depthwise!r} is not one of "
             f"{', '.join(primitives.DEPTHWISE_FORMS)}"
         )
-    return Pass(context, jnp.dtype(_DTYPES[name]), remat)
+    return Pass(context, jnp.dtype(_DTYPES[name]), remat, loop)
 
 
 def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
