@@ -194,6 +194,34 @@ def search_command(
     )
 
 
+def retrain_command(
+    config: str, *, folder: Path, seed: int, overrides: Sequence[str]
+) -> tuple[str, ...]:
+    """Arguments of the interpreter for the training of what a search found.
+
+    Args:
+      config: file, with its variant.
+      folder: of the search; the training's workdir is ``retrain`` in it.
+      seed: of the training, which no override changes.
+      overrides: ``field=value``.
+    """
+    fields = [*overrides, f"seed={seed}"]
+    return (
+        "-m",
+        "experiments.retrain",
+        f"--config={config}",
+        f"--genotype={folder}",
+        f"--workdir={folder / 'retrain'}",
+        *(f"--config.{field}" for field in fields),
+    )
+
+
+def chain(*commands: Sequence[str]) -> tuple[str, ...]:
+    """Arguments of the interpreter for commands one after another."""
+    joined = [argument for command in commands for argument in ("+", *command)]
+    return ("-m", "experiments.chain", *joined[1:])
+
+
 def use_table(path: str) -> None:
     """Let the children look up in a table."""
     os.environ["NASJAX_NASBENCH201"] = path

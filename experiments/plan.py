@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.jobs import Job, search_command
+from experiments.jobs import Job, chain, retrain_command, search_command
 from nasjax.analysis.statistics import Summary
 from nasjax.base import InputError
 from nasjax.tabular import NASBench201, headline
@@ -42,6 +42,14 @@ def jobs_of(config: Mapping[str, Any], folder: Path) -> list[Job]:
             command = search_command(
                 cell["config"], folder=place, seed=seed, overrides=overrides
             )
+            if cell["retrain"]:
+                training = retrain_command(
+                    cell["retrain"],
+                    folder=place,
+                    seed=seed,
+                    overrides=cell["retrain_overrides"],
+                )
+                command = chain(command, training)
             jobs.append(Job(name, cell["label"], seed, place, command))
     return jobs
 
@@ -71,6 +79,10 @@ def _check(config: Mapping[str, Any]) -> None:
             raise InputError(f"cells.{name}: a name has letters, digits and _ . + -")
         try:
             _check_overrides(cell["config"], (*config["overrides"], *cell["overrides"]))
+            if cell["retrain"]:
+                _check_overrides(cell["retrain"], cell["retrain_overrides"])
+            elif cell["retrain_overrides"]:
+                raise InputError("retrain_overrides without a configuration in retrain")
         except InputError as error:
             raise InputError(f"cells.{name}: {error}") from None
 

@@ -139,8 +139,22 @@ def outcome(
         failure = failure or "not finished"
     elif not failure:
         found = {name: figure(run, name) for name in metrics}
+        found |= _retrained(Path(folder) / "retrain" / "result.json", metrics)
         values = {name: value for name, value in found.items() if value is not None}
     return Outcome(cell, label, seed, str(folder), values, failure)
+
+
+def _retrained(path: Path, metrics: Sequence[str]) -> dict[str, float]:
+    """Figures ``retrain/NAME``, of the training of what a search found."""
+    try:
+        result = json.loads(path.read_text())
+        return {
+            name: float(result[name.removeprefix("retrain/")])
+            for name in metrics
+            if name.startswith("retrain/") and name.removeprefix("retrain/") in result
+        }
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def tabulate(

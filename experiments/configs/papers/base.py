@@ -24,15 +24,30 @@ from ml_collections import ConfigDict
 from nasjax.base import InputError
 
 
-def cell(label: str, config: str, *overrides: str) -> dict[str, Any]:
+def cell(
+    label: str,
+    config: str,
+    *overrides: str,
+    retrain: str = "",
+    retrain_overrides: tuple[str, ...] = (),
+) -> dict[str, Any]:
     """One row of the table.
 
     Args:
       label: what the table calls it.
       config: configuration of the search, ``FILE.py[:variant]``.
       *overrides: fields of it as on the command line, ``"search.epochs=10"``.
+      retrain: configuration by which ``experiments.retrain`` then trains what was
+        found, with the same seed; empty for a search alone.
+      retrain_overrides: fields of that one.
     """
-    return {"label": label, "config": config, "overrides": overrides}
+    return {
+        "label": label,
+        "config": config,
+        "overrides": overrides,
+        "retrain": retrain,
+        "retrain_overrides": retrain_overrides,
+    }
 
 
 def study(
@@ -53,9 +68,11 @@ def study(
       metrics: columns of the table, each ``"max"`` or ``"min"`` (what is best of the
         seeds) or ``""``. A name is ``PHASE/NAME`` for the last such value of
         metrics.jsonl (``result/valid_accuracy``, ``analysis/eigenvalue``),
-        ``lookup/DATASET`` and ``regret/DATASET`` for test accuracy and regret in
-        NAS-Bench-201, ``skips/CELL`` for skip connections of what was found, and
-        ``seconds`` for the time that training took.
+        ``retrain/NAME`` for a value of the training's ``result.json``
+        (``retrain/test_accuracy``, ``retrain/params``), ``lookup/DATASET`` and
+        ``regret/DATASET`` for test accuracy and regret in NAS-Bench-201,
+        ``skips/CELL`` for skip connections of what was found, and ``seconds`` for
+        the time that the search's steps took.
       seeds: of every cell.
       overrides: of every cell, before its own.
       baseline: name of the cell that the others are compared with, such as random
