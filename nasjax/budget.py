@@ -1,4 +1,4 @@
-"""What a search will cost, printed before its first step."""
+"""What a search or a training will cost, printed before its first step."""
 
 import os
 from typing import Any, NamedTuple
@@ -9,11 +9,11 @@ from nasjax.base import InputError, Tree
 
 
 class Budget(NamedTuple):
-    """Cost of a search.
+    """Cost of a search or a training.
 
     Attributes:
-      weights: numbers in the supernet.
-      alphas: architecture parameters.
+      weights: numbers in the network.
+      alphas: architecture parameters; a training has none.
       macs: multiply-accumulates of one image forward; of a sampled path the upper
         bound, the dearest operation on every edge it may run.
       peak_bytes: of the compiled step, arguments and temporaries, from the
@@ -37,9 +37,10 @@ class Budget(NamedTuple):
     seconds_per_epoch: float
 
     def __str__(self) -> str:
+        alphas = f"alpha {self.alphas:,} · " if self.alphas else ""
         kept = f", teachers {human(self.memory_bytes)}B" if self.memory_bytes else ""
         return (
-            f"weights {self.weights:,} · alpha {self.alphas:,} · "
+            f"weights {self.weights:,} · {alphas}"
             f"MACs/image {human(self.macs)} · memory {human(self.peak_bytes)}B "
             f"(data {human(self.data_bytes)}B{kept}) · compiled in "
             f"{self.compile_seconds:.1f} s · step {self.step_seconds:.3g} s · "

@@ -6,7 +6,7 @@ examples, their augmentation and every draw follow from the state's key and step
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -101,20 +101,28 @@ def make_dispatch(
                 get(data.valid, valid[index], keys.valid_augmentation),
             )
 
-        zeros = jax.tree.map(
-            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-            jax.eval_shape(one, state)[1],
-        )
-
-        def body(
-            carry: tuple[SearchState, Metrics],
-        ) -> tuple[SearchState, Metrics]:
-            state, metrics = one(carry[0])
-            return state, jax.tree.map(jnp.add, carry[1], metrics)
-
-        return lax.while_loop(lambda c: c[0].step < stop, body, (state, zeros))
+        return run_until(stop, one, state)
 
     return dispatch
+
+
+def run_until(
+    stop: Array | int, one: Callable[[Any], tuple[Any, Metrics]], state: Any
+) -> tuple[Any, Metrics]:
+    """Repeat ``one(state) -> (state, metrics)`` until ``state.step == stop``.
+
+    Returns:
+      The last state, and the sums of the metrics.
+    """
+    zeros = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, state)[1]
+    )
+
+    def body(carry: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
+        state, metrics = one(carry[0])
+        return state, jax.tree.map(jnp.add, carry[1], metrics)
+
+    return lax.while_loop(lambda c: c[0].step < stop, body, (state, zeros))
 
 
 def final_architecture(

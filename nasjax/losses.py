@@ -27,6 +27,29 @@ def cross_entropy_per_example(logits: Array, labels: Array) -> Array:
     )
 
 
+def smoothed_cross_entropy_per_example(
+    logits: Array, labels: Array, *, smoothing: float
+) -> Array:
+    """``[B]`` cross-entropy in nats against labels smoothed towards uniform.
+
+    Args:
+      logits: ``[B, Y]``.
+      labels: ``[B]``.
+      smoothing: share of the target that is spread over all Y classes, the label's
+        among them (Szegedy et al., arXiv 1512.00567; PyTorch's ``label_smoothing``).
+
+    >>> smoothed_cross_entropy_per_example(
+    ...     jnp.zeros((1, 4)), jnp.array([2]), smoothing=0.1
+    ... )
+    Array([1.3862944], dtype=float32)
+    """
+    exact = cross_entropy_per_example(logits, labels)
+    if smoothing == 0:
+        return exact
+    spread = -jax.nn.log_softmax(logits.astype(jnp.float32)).mean(axis=-1)
+    return (1.0 - smoothing) * exact + smoothing * spread
+
+
 def cross_entropy(logits: Array, labels: Array, weights: Array) -> Array:
     """Mean cross-entropy in nats of ``[B, Y]`` logits, ``[B]`` labels and weights."""
     return weighted_mean(cross_entropy_per_example(logits, labels), weights)

@@ -1,4 +1,4 @@
-"""The two optimizers of a search, with the defaults of DARTS (spec section 2)."""
+"""Optimizers of weights and alpha, with the defaults of DARTS's search."""
 
 import optax
 
@@ -12,6 +12,7 @@ def weight_optimizer(
     momentum: float = 0.9,
     weight_decay: float = 3e-4,
     clip_norm: float = 5.0,
+    nesterov: bool = False,
 ) -> optax.GradientTransformation:
     """SGD as PyTorch does it: clip, L2 added to the gradient, momentum, rate.
 
@@ -20,12 +21,13 @@ def weight_optimizer(
       momentum: of the gradient, weight decay included.
       weight_decay: L2.
       clip_norm: the gradient's global norm is clipped to it; 0 turns that off.
+      nesterov: look one step ahead along the momentum.
     """
     parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     return optax.chain(
         *parts,
         optax.add_decayed_weights(weight_decay),
-        optax.trace(momentum),
+        optax.trace(momentum, nesterov),
         optax.scale_by_learning_rate(learning_rate),
     )
 

@@ -6,7 +6,7 @@ and everything else is the same on all devices, to the bit.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nasjax.base import Array, InputError
 from nasjax.bilevel import SearchState
-from nasjax.data.batches import DeviceData, Half
+from nasjax.data.batches import Half
+
+State = TypeVar("State")
+Data = TypeVar("Data")
 
 #: The devices that share a batch; `supernet.build` takes it where there are several.
 AXIS = "devices"
@@ -81,22 +84,26 @@ class Devices(NamedTuple):
             donate_argnums=donated,
         )
 
-    def spread_state(self, state: SearchState) -> SearchState:
+    def spread_state(self, state: State) -> State:
         """A state with a leading device axis: copies, but each its own memory rows."""
         if self.number == 1:
             return state
+        if not isinstance(state, SearchState):
+            return jax.tree.map(self._copies, state)
         copies = jax.tree.map(self._copies, state._replace(memory=()))
         return copies._replace(memory=jax.tree.map(self._rows, state.memory))
 
-    def gather_state(self, state: SearchState) -> SearchState:
+    def gather_state(self, state: State) -> State:
         """The state of one device, from that of several."""
         if self.number == 1:
             return state
+        if not isinstance(state, SearchState):
+            return jax.tree.map(lambda leaf: leaf[0], state)
         one = jax.tree.map(lambda leaf: leaf[0], state._replace(memory=()))
         return one._replace(memory=jax.tree.map(self._merge, state.memory))
 
-    def spread_data(self, data: DeviceData) -> DeviceData:
-        """Data with a leading device axis: each device has its slots."""
+    def spread_data(self, data: Data) -> Data:
+        """Data with a leading device axis: each device has its slots of a `Half`."""
         if self.number == 1:
             return data
 
@@ -107,11 +114,25 @@ class Devices(NamedTuple):
             )
             return self._put(jnp.moveaxis(parts, 1, 0))
 
-        def half(part: Half) -> Half:
-            return jax.tree.map(slots, part)
+        def spread(part: Half | Array) -> Any:
+            if isinstance(part, Half):
+                return jax.tree.map(slots, part)
+            return self._copies(part)
 
-        statistics = map(self._copies, (data.mean, data.std))
-        return DeviceData(half(data.train), half(data.valid), *statistics)
+        return jax.tree.map(spread, data, is_leaf=lambda part: isinstance(part, Half))
+
+    def spread_batch(self, batch: Data) -> Data:
+        """Arrays ``[B, ...]`` with a leading device axis: each has its rows.
+
+        Of one device, the arrays are put on it.
+        """
+        if self.number == 1:
+            return jax.device_put(batch)
+
+        def rows(array: Any) -> Array:
+            return self._put(array.reshape(self.number, -1, *array.shape[1:]))
+
+        return jax.tree.map(rows, batch)
 
     def _put(self, stacked: Array) -> Array:
         mesh = Mesh(np.array(jax.local_devices()[: self.number]), (AXIS,))

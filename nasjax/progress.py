@@ -1,4 +1,4 @@
-"""What a person sees while a search runs: a bar on a terminal, lines elsewhere."""
+"""What a person sees while a run goes on: a bar on a terminal, lines elsewhere."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -9,7 +9,7 @@ from rich.progress import Progress as Bar
 
 
 class Progress(Protocol):
-    """Told by the search loop of what happened."""
+    """Told by the loop of what happened."""
 
     def start(self, step: int, steps_per_epoch: int, epochs: int) -> None:
         """The loop begins, after ``step`` steps of an earlier process."""
@@ -27,8 +27,21 @@ class Progress(Protocol):
 class ConsoleProgress:
     """A progress bar where stdout is a terminal, one line an epoch elsewhere."""
 
-    def __init__(self, console: Console | None = None):
-        """Write to a console; by default to stdout."""
+    def __init__(
+        self,
+        console: Console | None = None,
+        *,
+        group: str = "weight_",
+        valid: str = "supernet valid accuracy",
+    ):
+        """Write to a console; by default to stdout.
+
+        Args:
+          console: to write to.
+          group: what the names of loss and accuracy begin with.
+          valid: what the accuracy of the validation half is called.
+        """
+        self._group, self._valid = group, valid
         self._console = console or Console(highlight=False, soft_wrap=True)
         self._bar = Bar(
             TextColumn("{task.description}"),
@@ -64,8 +77,8 @@ class ConsoleProgress:
         self._done += steps
         self._values = values
         text = (
-            f"loss {values['weight_loss']:.3f} · accuracy "
-            f"{100 * values['weight_accuracy']:.1f} % · "
+            f"loss {values[f'{self._group}loss']:.3f} · accuracy "
+            f"{100 * values[f'{self._group}accuracy']:.1f} % · "
             f"{values['images_per_second']:.0f} images/s"
         )
         self._bar.update(
@@ -78,11 +91,11 @@ class ConsoleProgress:
             return
         line = (
             f"epoch {epochs_done}/{self._epochs}: train loss "
-            f"{self._values['weight_loss']:.4f}, accuracy "
-            f"{100 * self._values['weight_accuracy']:.2f} %"
+            f"{self._values[f'{self._group}loss']:.4f}, accuracy "
+            f"{100 * self._values[f'{self._group}accuracy']:.2f} %"
         )
         if values:
-            line += f"; supernet valid accuracy {100 * values['valid_accuracy']:.2f} %"
+            line += f"; {self._valid} {100 * values['valid_accuracy']:.2f} %"
         self._console.print(f"{line}; {self._values['images_per_second']:.0f} images/s")
 
     def close(self) -> None:

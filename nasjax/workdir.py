@@ -50,9 +50,10 @@ def differences(
 class Workdir:
     """A run's folder. Nothing is written before `open`."""
 
-    def __init__(self, folder: Path | str):
-        """Name the folder."""
+    def __init__(self, folder: Path | str, *, result: str = "genotype.json"):
+        """Name the folder, and the file that a finished run leaves there."""
         self.folder = Path(folder)
+        self._result = result
         self._events: Any = None
 
     @property
@@ -62,13 +63,13 @@ class Workdir:
 
     @property
     def genotype(self) -> Path:
-        """The result's file; the run is finished once it exists."""
+        """The genotype's file."""
         return self.folder / "genotype.json"
 
     @property
     def finished(self) -> bool:
-        """Whether the run ended at a genotype."""
-        return self.genotype.exists()
+        """Whether the run ended with a result."""
+        return (self.folder / self._result).exists()
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Refuse a folder of another configuration, or one that cannot be used.
@@ -182,7 +183,7 @@ class Workdir:
         os.replace(part, self.folder / "alphas.npz")
 
     def write_genotype(self, genotype: Genotype) -> None:
-        """Write the result."""
+        """Write the genotype."""
         write_atomically(self.genotype, genotype.to_json() + "\n")
 
     def close(self) -> None:

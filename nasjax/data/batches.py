@@ -7,7 +7,7 @@ what one keeps of an example it will be asked for again. Slots do not depend on 
 number of devices, so neither do the batches.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -207,8 +207,20 @@ def epoch_order(
     return order.astype(jnp.int32)[np.arange(steps) % needed]
 
 
+class Statistics(Protocol):
+    """What images are normalised by: `DeviceData`, or a part of it."""
+
+    @property
+    def mean(self) -> Array:
+        """``[Ch]`` float32, in units of [0, 1]."""
+
+    @property
+    def std(self) -> Array:
+        """``[Ch]`` float32."""
+
+
 def take(
-    data: DeviceData,
+    data: Statistics,
     half: Half,
     order: Array,
     key: Key,
@@ -219,7 +231,7 @@ def take(
     """Gather a batch and make it ready for a network.
 
     Args:
-      data: the data set.
+      data: the data set, or what has its mean and std.
       half: its train or valid half.
       order: int32 `[B]`, which example of its slot, see `epoch_order`.
       key: consumed; the key of the augmentation, the same in every batch and epoch.
@@ -260,9 +272,24 @@ def _put(
 ) -> DeviceData:
     statistics = channel_statistics(images[train_ids])
 
-    def half(ids: np.ndarray) -> Half:
-        position, weights = slots(len(ids), batch_size)
-        at = ids[position]
-        return Half(*map(jnp.asarray, (images[at], labels[at], at, weights)))
+    train, valid = (
+        lay_out(images, labels, ids, batch_size=batch_size)
+        for ids in (train_ids, valid_ids)
+    )
+    return DeviceData(train, valid, *map(jnp.asarray, statistics))
 
-    return DeviceData(half(train_ids), half(valid_ids), *map(jnp.asarray, statistics))
+
+def lay_out(
+    images: np.ndarray, labels: np.ndarray, ids: np.ndarray, *, batch_size: int
+) -> Half:
+    """Put the examples of some ids on the device, by slot.
+
+    Args:
+      images: uint8 ``[M, H, W, Ch]``.
+      labels: int32 ``[M]``.
+      ids: int32, which of them.
+      batch_size: B.
+    """
+    position, weights = slots(len(ids), batch_size)
+    at = ids[position]
+    return Half(*map(jnp.asarray, (images[at], labels[at], at, weights)))

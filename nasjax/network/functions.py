@@ -199,7 +199,9 @@ def train_apply(
       channels: likewise.
       num_cells: likewise.
       num_classes: likewise.
-      key: for drop path, consumed; of each device its own. None drops nothing.
+      key: for drop path, consumed; of each device its own. Or keys ``[B]``, one of
+        each example, whose draws then do not depend on the others. None drops
+        nothing.
       drop_path_rate: in [0, 1]; may be traced.
       dtype: of the activations, float32 or bfloat16; parameters, moments and logits
         are float32.
@@ -339,10 +341,17 @@ def _train(
     parts = skeleton(settings)
     keep = None
     if key is not None:
-        keep = drop_path(key, rate, shape=(*parts.edges, images.shape[0]))
+        keep = _keep(key, rate, (*parts.edges, images.shape[0]))
     outputs = parts.forward(variables, images, keep, how)
     stats = norm.update(variables["batch_stats"], outputs.moments)
     return TrainOutput(outputs.logits, outputs.auxiliary, stats)
+
+
+def _keep(key: Key, rate: Array, shape: tuple[int, ...]) -> Array:
+    """`drop_path` of a whole batch from one key, or from one of each example."""
+    if not key.ndim:
+        return drop_path(key, rate, shape=shape)
+    return jax.vmap(partial(drop_path, rate=rate, shape=shape[:-1]), out_axes=-1)(key)
 
 
 def drop_path(key: Key, rate: Array, *, shape: tuple[int, ...]) -> Array:
