@@ -6,9 +6,10 @@ network) · `relaxations` and `losses` · `methods` (one short file each) · `bi
 (the step all methods share) · `search` (the host loop) · `genotype` (what it ends
 with), `genotypes` (published ones) · `tabular` (what NAS-Bench-201 says of it) ·
 `network` (what it stands for, to be trained) · `interop` (other programs' weights) ·
-`report`.
+`analysis` (what a search did to alpha) · `report`.
 """
 
+from nasjax import analysis as analysis
 from nasjax import bilevel as bilevel
 from nasjax import cell as cell
 from nasjax import genotypes as genotypes

@@ -1,11 +1,12 @@
 """What alpha and the genotypes derived from it did in the course of a search."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
+from nasjax.analysis.discretization import kept_edges
 from nasjax.genotype import Genotype, derive
 from nasjax.methods.pc_darts import edge_name
 from nasjax.methods.pc_darts import strengths as with_edges
@@ -84,32 +85,13 @@ def names_of(run: Run, num_edges: int, num_ops: int) -> Names:
     )
 
 
-def margins(alpha: np.ndarray) -> np.ndarray:
-    """First minus second alpha of each edge, ``[…, E]``."""
-    if alpha.shape[-1] < 2:
-        return np.full(alpha.shape[:-1], np.nan)
-    ordered = np.sort(alpha, axis=-1)
-    return ordered[..., -1] - ordered[..., -2]
-
-
 def chosen(genotype: Genotype, cell_type: str, names: Names) -> list[tuple[int, int]]:
     """Places in alpha, (edge, operation), of a genotype's cell."""
     found = []
-    for operation, edge in _kept(genotype, cell_type):
+    for operation, edge in kept_edges(genotype, cell_type):
         if edge in names.edges and operation in names.operations:
             found.append((names.edges.index(edge), names.operations.index(operation)))
     return found
-
-
-def _kept(genotype: Genotype, cell_type: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Operation and (source, target) of each edge of a cell."""
-    target = 0
-    for index, (operation, source) in enumerate(genotype.cells.get(cell_type, ())):
-        if genotype.arch_str:
-            target += source == 0
-        else:
-            target = index // 2 + 2
-        yield operation, (source, target)
 
 
 def _strengths(run: Run, space: SearchSpace, t: int) -> Mapping[str, np.ndarray]:
@@ -157,7 +139,10 @@ def changes(genotypes: list[Genotype]) -> list[Change]:
     for epoch in range(1, len(genotypes)):
         before, after = genotypes[epoch - 1], genotypes[epoch]
         for cell_type in after.cells:
-            old, new = list(_kept(before, cell_type)), list(_kept(after, cell_type))
+            old, new = (
+                list(kept_edges(before, cell_type)),
+                list(kept_edges(after, cell_type)),
+            )
             if old != new:
                 found.append(
                     Change(
