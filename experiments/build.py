@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from nasjax import epoch, methods, optimizers, schedules, spaces, supernet
+from nasjax.analysis import probes
 from nasjax.base import InputError, Schedule
 from nasjax.bilevel import Optimizers
 from nasjax.data import Augmentation, DeviceData, load, split_half, to_device
 from nasjax.methods import Method
 from nasjax.parallel import Devices
+from nasjax.tabular import NASBench201
 
 #: Fields that must lie in a range: (block, field): (lowest, below what).
 _RANGES = {
@@ -33,6 +36,14 @@ _RANGES = {
     ("search", "arch_b1"): (0, 1),
     ("search", "arch_b2"): (0, 1),
     ("search", "arch_weight_decay"): (0, math.inf),
+    ("analysis", "decidedness"): (0, math.inf),
+    ("analysis", "teachers"): (0, math.inf),
+    ("analysis", "eigenvalue"): (0, math.inf),
+    ("analysis", "discretization"): (0, math.inf),
+    ("analysis", "ranking"): (0, math.inf),
+    ("analysis", "eigenvalue_batches"): (1, math.inf),
+    ("analysis", "ranking_batches"): (1, math.inf),
+    ("analysis", "ranking_architectures"): (2, math.inf),
     ("data", "pad"): (0, math.inf),
     ("data", "cutout"): (0, math.inf),
 }
@@ -233,6 +244,42 @@ def both_optimizers(config: Mapping[str, Any], data: DeviceData) -> Optimizers:
             weight_decay=block["arch_weight_decay"],
         ),
     )
+
+
+def analyses(
+    config: Mapping[str, Any], table: NASBench201 | None
+) -> list[probes.Analysis]:
+    """The measures of ``config["analysis"]``.
+
+    Args:
+      config: the configuration.
+      table: to rank against.
+
+    Raises:
+      InputError: a ranking without a table.
+    """
+    block = config["analysis"]
+    makes = {
+        "decidedness": probes.decidedness,
+        "teachers": probes.teachers,
+        "eigenvalue": partial(probes.eigenvalue, batches=block["eigenvalue_batches"]),
+        "discretization": probes.discretization,
+    }
+    found = [make(every=block[name]) for name, make in makes.items() if block[name]]
+    if not block["ranking"]:
+        return found
+    if table is None:
+        raise InputError(
+            f"analysis.ranking is {block['ranking']}; it needs a table to look up in: "
+            "the space nasbench201 and --nasbench201=accuracies.csv"
+        )
+    ranking = probes.ranking(
+        lambda genotype: table.query(genotype.arch_str),
+        every=block["ranking"],
+        architectures=block["ranking_architectures"],
+        batches=block["ranking_batches"],
+    )
+    return [*found, ranking]
 
 
 def use_compilation_cache(folder: str) -> None:

@@ -26,10 +26,11 @@ from ml_collections import config_flags
 from experiments import app, build
 from experiments.signals import StopRequest
 from nasjax import search, tabular
+from nasjax.analysis.probes import Analysis
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
 from nasjax.progress import ConsoleProgress
-from nasjax.report import write_report
+from nasjax.report import collapse, read_run, write_report
 from nasjax.workdir import Workdir, write_atomically
 
 _DEFAULT = "experiments/configs/stc_nas_darts_digits.py"
@@ -87,6 +88,7 @@ def main(argv: Sequence[str]) -> int:
         build.use_compilation_cache(os.path.expanduser(_CACHE.value))
     parts = build.all_parts(config, num_devices=_DEVICES.value)
     table = _table(parts.net.space.name)
+    analyses = build.analyses(config, table)
     task, budget = search.prepare(
         parts.net,
         parts.method,
@@ -106,7 +108,7 @@ def main(argv: Sequence[str]) -> int:
         ready = time.perf_counter() - started
         values = budget._asdict() | {"ready_seconds": ready}
         workdir.log("budget", step=0, epoch=0, values=values)
-    return _search(task, workdir, config, table)
+    return _search(task, workdir, config, table, analyses)
 
 
 def _table(space: str) -> tabular.NASBench201 | None:
@@ -149,6 +151,7 @@ def _search(
     workdir: Workdir,
     config: dict[str, Any],
     table: tabular.NASBench201 | None = None,
+    analyses: Sequence[Analysis] = (),
 ) -> int:
     block = config["search"]
     try:
@@ -159,6 +162,7 @@ def _search(
                 progress=ConsoleProgress(),
                 steps_per_dispatch=block["steps_per_dispatch"],
                 evaluate_every=block["evaluate_every"],
+                analyses=analyses,
                 source=f"{config['method']['name']}, {config['data']['name']}, "
                 f"seed {config['seed']}",
                 stop=stop,
@@ -183,6 +187,8 @@ def _search(
         )
         return stop.exit_code
     _print_result(genotype, lookups)
+    for reason in collapse(read_run(workdir.folder)):
+        print(f"warning: the search may have collapsed: {reason}", file=sys.stderr)
     print(f"genotype {workdir.genotype}\nreport   {report}")
     return 0
 

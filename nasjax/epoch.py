@@ -139,6 +139,22 @@ def final_architecture(
     return {name: without_drop(cell) for name, cell in runs.items()}
 
 
+def valid_order(data: DeviceData, keys: DataKeys, *, axis_name: str | None) -> Array:
+    """``[T, B]``, the order of the validation half for measurements, always the same.
+
+    Shuffled, or a data set sorted by class would be normalised by class.
+    """
+    slot = first_slot(axis_name, data.valid.weights.shape[1])
+    return epoch_order(keys.valid_order, data.valid.weights, epoch=0, first_slot=slot)
+
+
+def take_valid(data: DeviceData, keys: DataKeys, order: Array) -> Batch:
+    """A batch of the validation half, not augmented; ``order`` ``[B]``."""
+    return take(
+        data, data.valid, order, keys.valid_augmentation, epoch=0, augmentation=None
+    )
+
+
 def evaluate(
     net: Supernet,
     weights: Tree,
@@ -165,21 +181,10 @@ def evaluate(
       The sums ``valid_loss``, ``valid_accuracy`` and ``valid_count``.
     """
     axis = net.settings.context.axis_name
-    slot = first_slot(axis, data.valid.weights.shape[1])
-    # Shuffled, or a data set sorted by class would be normalised by class.
-    order = epoch_order(keys.valid_order, data.valid.weights, epoch=0, first_slot=slot)[
-        :batches
-    ]
+    order = valid_order(data, keys, axis_name=axis)[:batches]
 
     def one(total: Metrics, order: Array) -> tuple[Metrics, None]:
-        batch = take(
-            data,
-            data.valid,
-            order,
-            keys.valid_augmentation,
-            epoch=0,
-            augmentation=None,
-        )
+        batch = take_valid(data, keys, order)
         logits = net.apply(weights, architecture, batch.images)
         errors = losses.cross_entropy_per_example(logits, batch.labels)
         hits = losses.accuracy_hits(logits, batch.labels)

@@ -5,7 +5,7 @@ the loop of `nasjax.loop`.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from nasjax import budget as budgets
 from nasjax import epoch as epochs_lib
 from nasjax import loop
+from nasjax.analysis.probes import Analysis
 from nasjax.base import Array
 from nasjax.bilevel import (
     Metrics,
@@ -216,6 +217,7 @@ def run(
     progress: Progress,
     steps_per_dispatch: int = 20,
     evaluate_every: int = 1,
+    analyses: Sequence[Analysis] = (),
     source: str = "",
     stop: Callable[[], bool] = lambda: False,
 ) -> Genotype | None:
@@ -227,6 +229,7 @@ def run(
       progress: told of every dispatch and epoch.
       steps_per_dispatch: steps between two looks at ``stop``.
       evaluate_every: epochs between evaluations; the last epoch always has one.
+      analyses: measures taken after epochs, see `nasjax.analysis.probes`.
       source: where the genotype comes from, for its readers.
       stop: asked between dispatches.
 
@@ -245,6 +248,8 @@ def run(
             is_last = done == search.epochs
             if is_last and search.choose is not None:
                 _choose(search, run_)
+            due = [one for one in analyses if is_last or done % one.every == 0]
+            _analyse(search, run_, due)
             _end_epoch(search, run_, is_last or done % evaluate_every == 0)
     return None if run_.stopped else _conclude(search, run_, source)
 
@@ -255,6 +260,17 @@ def _choose(search: Search, run_: loop.Run) -> None:
     state = search.devices.gather_state(run_.state)
     alpha = search.choose(run_.state, search.data, search.keys)
     run_.state = search.devices.spread_state(state._replace(alpha=alpha))
+
+
+def _analyse(search: Search, run_: loop.Run, due: Sequence[Analysis]) -> None:
+    """Log the measures that are due; before the checkpoint, which they belong to."""
+    run_.sound_state()
+    values: dict[str, float] = {}
+    for one in due:
+        values |= one.measure(search, run_.state)
+    if values:
+        epoch = run_.epoch - 1
+        run_.workdir.log("analysis", step=run_.step, epoch=epoch, values=values)
 
 
 def _end_epoch(search: Search, run_: loop.Run, evaluate: bool) -> None:

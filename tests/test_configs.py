@@ -450,6 +450,17 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
 }
 #: Fields of the loop alone; the tests of the loop and of the launches have them.
 OF_THE_LOOP = {"search.evaluate_every", "search.steps_per_dispatch"}
+#: Measures in the course of a search; the tests of the probes have them.
+OF_ANALYSIS = {
+    "analysis.decidedness",
+    "analysis.teachers",
+    "analysis.eigenvalue",
+    "analysis.eigenvalue_batches",
+    "analysis.discretization",
+    "analysis.ranking",
+    "analysis.ranking_batches",
+    "analysis.ranking_architectures",
+}
 #: Their use shows in what is complained of: no data there, another method's fields,
 #: a stem of the other space.
 COMPLAINTS = {"data.name", "data.data_dir", "method.name", "supernet.stem"}
@@ -486,7 +497,7 @@ def with_fields(
 
 def test_every_field_is_looked_at():
     fields = {field for name in NAMES for field in of(name)}
-    assert fields == set(USES) | OF_THE_LOOP
+    assert fields == set(USES) | OF_THE_LOOP | OF_ANALYSIS
 
 
 @pytest.mark.parametrize("field", USES)

@@ -1,7 +1,16 @@
 """The report of a search run: one self-contained HTML file, drawn from its data."""
 
 from nasjax.report.cells import draw_cell
+from nasjax.report.findings import collapse
 from nasjax.report.report import write_report
 from nasjax.report.svg import heat_map, line_chart
+from nasjax.report.workdir import read_run
 
-__all__ = ["draw_cell", "heat_map", "line_chart", "write_report"]
+__all__ = [
+    "collapse",
+    "draw_cell",
+    "heat_map",
+    "line_chart",
+    "read_run",
+    "write_report",
+]

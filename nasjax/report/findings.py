@@ -4,13 +4,14 @@ from collections import Counter
 
 import numpy as np
 
+from nasjax.analysis.alpha import edge_margins
+from nasjax.analysis.collapse import collapse_reasons
 from nasjax.report.history import (
     Names,
     changes,
     derived,
     epochs_done,
     epochs_planned,
-    margins,
     names_of,
 )
 from nasjax.report.units import number, quantity
@@ -35,6 +36,20 @@ def status(run: Run) -> str:
 def findings(run: Run) -> list[str]:
     """The sentences, most important first."""
     return _looked_up(run) + _accuracy(run) + _skips(run) + _alphas(run) + _settled(run)
+
+
+def collapse(run: Run) -> list[str]:
+    """Why what a run found may be the end of a collapse, see `collapse_reasons`."""
+    if run.genotype is None:
+        return []
+    _, values = run.curves("analysis").get("eigenvalue", ([], []))
+    epochs = run.epochs("analysis", "eigenvalue")
+    finite = [
+        (epoch, value)
+        for epoch, value in zip(epochs, values, strict=True)
+        if np.isfinite(value)
+    ]
+    return collapse_reasons(run.genotype, eigenvalues=finite)
 
 
 def _looked_up(run: Run) -> list[str]:
@@ -96,13 +111,13 @@ def _strongest(cell_type: str, history: np.ndarray, names: Names) -> str:
         f"In the {_cell(cell_type)}, {operation} has the largest alpha on {count} of "
         f"{len(final)} edges"
     )
-    gaps = margins(final)
+    gaps = edge_margins(final)
     if not np.isfinite(gaps).all():
         return sentence + "."
     sentence += (
         f"; on average the first is {number(float(gaps.mean()))} above the second"
     )
-    start = margins(history[0])
+    start = edge_margins(history[0])
     if len(history) > 1 and np.isfinite(start).all():
         sentence += f" ({number(float(start.mean()))} at the start)"
     ties = int((gaps == 0).sum())

@@ -9,8 +9,9 @@ import numpy as np
 
 from nasjax.genotype import Genotype
 from nasjax.report import page
+from nasjax.report.analysis import analysis
 from nasjax.report.cells import draw_cell
-from nasjax.report.findings import findings
+from nasjax.report.findings import collapse, findings
 from nasjax.report.history import changes, chosen, derived, names_of
 from nasjax.report.page import Section
 from nasjax.report.panels import edge_panels
@@ -20,8 +21,8 @@ from nasjax.report.units import number, quantity
 from nasjax.report.workdir import Run
 from nasjax.tabular import NUM_ARCHITECTURES
 
-#: Phases told in tables, not drawn as curves.
-_FIGURES = ("budget", "result")
+#: Phases told in sections of their own, not among the curves.
+_FIGURES = ("budget", "result", "analysis")
 _MOST_CHANGES = 12
 _SKIPS = "skips"
 
@@ -37,6 +38,7 @@ def sections(run: Run) -> list[Section]:
         Section("alpha", "Alpha", _final_alpha(run)),
         Section("alpha-history", "Alpha over time", _alpha_history(run)),
         Section("cell-history", "Cells over time", _cell_history(run)),
+        Section("analysis", "Analysis", analysis(run)),
         Section("curves", "Curves", page.charts(loss + accuracy + rest)),
         Section("schedules", "Schedules", page.charts(schedules)),
         Section("budget", "Budget", _budget(run)),
@@ -47,7 +49,10 @@ def sections(run: Run) -> list[Section]:
 
 def _found(run: Run) -> str:
     items = "".join(f"<li>{page.paragraph(item)}</li>" for item in findings(run))
-    problems = "".join(page.paragraph(p, style="problem") for p in run.problems)
+    warned = [f"The search may have collapsed. {reason}" for reason in collapse(run)]
+    problems = "".join(
+        page.paragraph(problem, style="problem") for problem in (*warned, *run.problems)
+    )
     if not items:
         return page.paragraph("Nothing has been measured yet.") + problems
     return f'<ul class="findings">{items}</ul>{problems}'

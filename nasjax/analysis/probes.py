@@ -1,0 +1,268 @@
+"""The measures of this package in the course of a search.
+
+An `Analysis` is a name, how often, and a function of the search and its state to
+values. `nasjax.search.run` takes any number of them, logs the values under the phase
+``analysis``, and never asks what they are:
+
+    search.run(task, folder, analyses=[probes.eigenvalue(every=5)], progress=...)
+
+Each compiles its program when it is first due, so that what is not asked for costs
+nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nasjax import epoch as epochs_lib
+from nasjax import losses
+from nasjax.analysis.agreement import teacher_agreement
+from nasjax.analysis.alpha import edge_entropy, edge_margins
+from nasjax.analysis.curvature import dominant_eigenvalue_of, hessian_vector_product
+from nasjax.analysis.discretization import derived_architecture, discretization_gap
+from nasjax.analysis.ranking import kendall_tau
+from nasjax.base import Array, Tree
+from nasjax.bilevel import SearchState, summarise
+from nasjax.data.batches import DeviceData, Half
+from nasjax.epoch import DataKeys
+from nasjax.genotype import Genotype, derive
+from nasjax.supernet import Architecture
+from nasjax.teachers import Ring
+
+if TYPE_CHECKING:
+    from nasjax.search import Search
+
+#: ``(search, state) -> values``; the state is as `Devices.spread_state` leaves it.
+Measure = Callable[["Search", SearchState], Mapping[str, float]]
+
+
+class Analysis(NamedTuple):
+    """A measure taken in the course of a search.
+
+    Attributes:
+      every: epochs between two; the last epoch always has one.
+      measure: what is logged, by name.
+    """
+
+    every: int
+    measure: Measure
+
+
+def decidedness(*, every: int = 1) -> Analysis:
+    """Entropy and margin of the strengths that a genotype is derived by.
+
+    Logs the means over edges, ``entropy/CELL`` (nats) and ``margin/CELL``.
+    """
+
+    def measure(search: "Search", state: SearchState) -> dict[str, float]:
+        alpha = search.devices.gather_state(state).alpha
+        values = {}
+        for name, found in search.method.strengths(alpha, search.net.space).items():
+            values[f"entropy/{name}"] = float(edge_entropy(found).mean())
+            values[f"margin/{name}"] = float(edge_margins(found).mean())
+        return values
+
+    return Analysis(every, measure)
+
+
+def eigenvalue(*, every: int = 1, batches: int = 4) -> Analysis:
+    """`dominant_eigenvalue` of the validation loss in alpha.
+
+    Of what the method would run at the end of its search (`epoch.final_architecture`),
+    without its own added terms, on images that are not augmented. For a method that
+    samples, alpha's derivatives are those of the sample's weights, which is another
+    function than a mixture's: compare methods of one kind.
+
+    Logs ``eigenvalue`` and ``eigenvalue_residual``.
+
+    Args:
+      every: epochs between two.
+      batches: of the validation half, the same each time.
+    """
+    compiled = _kept(
+        lambda search: search.devices.jit(_make_product(search, batches), others=2)
+    )
+
+    def measure(search: "Search", state: SearchState) -> dict[str, float]:
+        one, run = search.devices.gather_state(state), compiled(search)
+        value, residual = dominant_eigenvalue_of(
+            lambda vector: run(state, search.data, search.keys, vector),
+            one.alpha,
+            key=one.key,
+        )
+        return {"eigenvalue": value, "eigenvalue_residual": residual}
+
+    return Analysis(every, measure)
+
+
+def discretization(*, every: int = 1) -> Analysis:
+    """`discretization_gap` on the whole validation half.
+
+    Logs ``discretization/before``, ``/after`` and ``/gap``, accuracies from 0 to 1.
+    """
+    accuracy = _accuracy(None)
+
+    def measure(search: "Search", state: SearchState) -> dict[str, float]:
+        space, alpha = search.net.space, search.devices.gather_state(state).alpha
+        genotype = search.method.derive(space, jax.device_get(alpha))
+        before = summarise(search.evaluate(state, search.data, search.keys))
+        found = discretization_gap(
+            before["valid_accuracy"],
+            accuracy(search, state, derived_architecture(space, genotype)),
+        )
+        return {f"discretization/{name}": v for name, v in found._asdict().items()}
+
+    return Analysis(every, measure)
+
+
+def teachers(*, every: int = 1) -> Analysis:
+    """`teacher_agreement` of voting teachers; nothing for a method without them.
+
+    Logs ``teachers/coverage``, ``/agreement``, ``/accuracy`` and ``/divergence``, once
+    teachers have something to say.
+    """
+
+    def measure(search: "Search", state: SearchState) -> dict[str, float]:
+        memory = search.devices.gather_state(state).memory
+        if not isinstance(memory, Ring):
+            return {}
+        done = int(search.devices.gather_state(state).step) // search.steps_per_epoch
+        rows = _rows(search, search.data.train)
+        found = teacher_agreement(memory, rows.labels, epoch=done, weights=rows.weights)
+        values = {f"teachers/{name}": float(v) for name, v in found._asdict().items()}
+        return values if values["teachers/coverage"] else {}
+
+    return Analysis(every, measure)
+
+
+def ranking(
+    truth: Callable[[Genotype], float],
+    *,
+    every: int = 1,
+    architectures: int = 50,
+    batches: int | None = 10,
+    seed: int = 0,
+) -> Analysis:
+    """`kendall_tau` between the supernet's accuracies and those of training alone.
+
+    Architectures are drawn at random (of normal noise as alpha), the same each time.
+    Logs ``ranking/kendall_tau`` and ``ranking/p_value``.
+
+    Args:
+      truth: accuracy of a genotype trained alone, such as `NASBench201.query`.
+      every: epochs between two.
+      architectures: how many.
+      batches: of the validation half on which each is measured; None for all.
+      seed: of the draw.
+    """
+    accuracy = _accuracy(batches)
+
+    def measure(search: "Search", state: SearchState) -> dict[str, float]:
+        space, random = search.net.space, np.random.default_rng(seed)
+        shape = space.num_edges, space.num_ops
+        drawn = [
+            derive(
+                space, {name: random.normal(size=shape) for name in space.cell_types}
+            )
+            for _ in range(architectures)
+        ]
+        found = [
+            accuracy(search, state, derived_architecture(space, one)) for one in drawn
+        ]
+        tau, p_value = kendall_tau(found, [truth(one) for one in drawn])
+        values = {"ranking/kendall_tau": tau, "ranking/p_value": p_value}
+        return {name: value for name, value in values.items() if np.isfinite(value)}
+
+    return Analysis(every, measure)
+
+
+def _kept(make: Callable[["Search"], Any]) -> Callable[["Search"], Any]:
+    """What ``make`` makes of a search, made once for the search at hand."""
+    kept: list[Any] = []
+
+    def get(search: "Search") -> Any:
+        if not kept or kept[0] is not search:
+            kept[:] = [search, make(search)]
+        return kept[1]
+
+    return get
+
+
+def _make_product(
+    search: "Search", batches: int
+) -> Callable[[SearchState, DeviceData, DataKeys, Tree], Tree]:
+    """``(state, data, keys, vector) -> H vector``, batch after batch."""
+    net, method = search.net, search.method
+    axis = net.settings.context.axis_name
+
+    def run(state: SearchState, data: DeviceData, keys: DataKeys, vector: Tree) -> Tree:
+        def one(images: Array, labels: Array, weights: Array) -> Tree:
+            def loss(alpha: Tree) -> Array:
+                runs = epochs_lib.final_architecture(
+                    net, method, state._replace(alpha=alpha)
+                )
+                logits = net.apply(state.weights, runs, images)
+                errors = losses.cross_entropy_per_example(logits, labels)
+                return losses.weighted_mean(errors, weights, axis_name=axis)
+
+            return hessian_vector_product(loss, state.alpha, vector, axis_name=axis)
+
+        def add(
+            total: tuple[Tree, Array], order: Array
+        ) -> tuple[tuple[Tree, Array], None]:
+            batch = epochs_lib.take_valid(data, keys, order)
+            count = batch.weights.sum()
+            count = count if axis is None else jax.lax.psum(count, axis)
+            product = one(batch.images, batch.labels, batch.weights)
+            summed = jax.tree.map(lambda t, p: t + count * p, total[0], product)
+            return (summed, total[1] + count), None
+
+        start = jax.tree.map(jnp.zeros_like, vector), jnp.zeros(())
+        order = epochs_lib.valid_order(data, keys, axis_name=axis)[:batches]
+        (total, count), _ = jax.lax.scan(add, start, order)
+        return jax.tree.map(lambda leaf: leaf / count, total)
+
+    return run
+
+
+def _accuracy(
+    batches: int | None,
+) -> Callable[["Search", SearchState, Architecture], float]:
+    """Accuracy of an architecture with a state's weights, one program for all."""
+
+    def make(search: "Search") -> Any:
+        def run(
+            state: SearchState,
+            data: DeviceData,
+            keys: DataKeys,
+            architecture: Architecture,
+        ) -> dict[str, Array]:
+            return epochs_lib.evaluate(
+                search.net, state.weights, architecture, data, keys, batches=batches
+            )
+
+        return search.devices.jit(run, others=2)
+
+    compiled = _kept(make)
+
+    def accuracy(
+        search: "Search", state: SearchState, architecture: Architecture
+    ) -> float:
+        sums = compiled(search)(state, search.data, search.keys, architecture)
+        return summarise(sums)["valid_accuracy"]
+
+    return accuracy
+
+
+def _rows(search: "Search", half: Half) -> Half:
+    """Labels and weights as a memory has its examples: row after row of slots."""
+
+    def flat(array: Array) -> Array:
+        if search.devices.number > 1:  # [n, T, B/n], each device its slots
+            array = jnp.moveaxis(array, 0, 1)
+        return array.reshape(-1)
+
+    return half._replace(labels=flat(half.labels), weights=flat(half.weights))
