@@ -166,10 +166,12 @@ def submit(jobs: Sequence[Job], folder: Path, **settings: Any) -> list[str]:
         executor = submitit.AutoExecutor(folder=folder, cluster="slurm")
         executor.update_parameters(**settings)
         submitted = executor.submit_array(jobs)
-    except RuntimeError as error:  # no srun
-        raise InputError(f"--launcher=slurm: {' '.join(str(error).split())}") from None
+    except (NameError, AssertionError) as error:  # of a setting
+        raise InputError(f"flag --slurm: {' '.join(str(error).split())}") from None
     except submitit.core.utils.FailedJobError as error:
         raise InputError(f"sbatch: {' '.join(str(error).split())}") from None
+    except RuntimeError as error:  # no srun
+        raise InputError(f"--launcher=slurm: {' '.join(str(error).split())}") from None
     return [job.job_id for job in submitted]
 
 

@@ -69,10 +69,10 @@ def _check(config: Mapping[str, Any]) -> None:
     for name, better in config["metrics"].items():
         if better not in ("max", "min", ""):
             raise InputError(f"metrics.{name} is {better!r}; it must be max, min or ''")
-    if config["baseline"] not in ("", *config["rows"]):
+    if config["baseline"] not in ("", *config["cells"]):
         raise InputError(
-            f"baseline is {config['baseline']!r}; it must be one of the rows "
-            f"{', '.join(config['rows'])}, or empty"
+            f"baseline is {config['baseline']!r}; it must be one of the cells "
+            f"{', '.join(config['cells'])}, or empty"
         )
     for name, cell in config["cells"].items():
         if not re.fullmatch(r"[A-Za-z0-9_.+-]+", name):

@@ -7,9 +7,9 @@
 Each run is ``experiments.search`` in a process and a workdir of its own, below the
 study's. The same command again keeps what is finished, goes on with what was stopped
 and tries again what failed. The table (mean, deviation, extremes, every seed, failures)
-is printed and written to ``study.csv``, ``study.json`` and ``study.html``, also while
-the study runs. ``--launcher=slurm`` submits the runs as one SLURM array and leaves;
-``--gather`` makes the table from the workdirs and runs nothing.
+is printed, and written to ``study.csv``, ``study.json``, ``study.md`` and
+``study.html``, also while the study runs. ``--launcher=slurm`` submits the runs as one
+SLURM array and leaves; ``--gather`` makes the table from the workdirs and runs nothing.
 
 Exit codes: 0 every run has a result, 1 some have none, 2 bad input, 143 or 130 stopped.
 """
@@ -181,6 +181,7 @@ def _write(
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "study.csv", tables.to_csv(outcomes, tuple(metrics)))
         write_atomically(folder / "study.json", tables.to_json(found, outcomes) + "\n")
+        write_atomically(folder / "study.md", tables.to_markdown(found))
         page = comparison.render(found, outcomes)
         write_atomically(folder / "study.html", page)
     except OSError as error:

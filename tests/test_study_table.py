@@ -18,6 +18,7 @@ from nasjax.report.study import (
     tabulate,
     to_csv,
     to_json,
+    to_markdown,
     to_text,
 )
 
@@ -116,7 +117,20 @@ def test_text_says_what_best_is(table):
     assert "94.00 (best of 3)" in text
     assert "92.00 ± 2.00" in text
     assert "2/3" in text
+    first = text.split("\n\n")[1].splitlines()  # the table in short
+    assert first[0] == "mean ± sd"
+    assert first[1].split() == ["runs", "lookup/cifar10", "seconds"]
+    assert first[3].split() == ["B", "2/3", "81.00", "±", "1.41", "10.00", "±", "14.14"]
     assert "without a result (1):\n  B, seed 1: exit code 1: the loss" in text
+
+
+def test_markdown_has_as_many_cells_in_every_row(table):
+    text = to_markdown(table)
+    for block in text.split("\n\n")[:3]:
+        assert len({line.count(" | ") for line in block.splitlines()}) == 1, block
+    assert "| A | 3/3 | 92.00 ± 2.00 |" in text
+    assert "0: 90.00  1: 94.00  2: 92.00" in text
+    assert "* B, seed 1: exit code 1" in text
 
 
 def test_a_metric_nobody_has_is_told_as_absent(outcomes):

@@ -10,7 +10,15 @@ from nasjax.base import InputError
 from nasjax.report import page
 from nasjax.report.page import Section
 from nasjax.report.strips import Strip, strip_chart
-from nasjax.report.study import HEAD, Outcome, Table, cells_of, reference_rows, short
+from nasjax.report.study import (
+    HEAD,
+    Outcome,
+    Table,
+    cells_of,
+    overview,
+    reference_rows,
+    short,
+)
 from nasjax.report.svg import line_chart
 from nasjax.report.workdir import Run, read_run
 
@@ -18,7 +26,7 @@ from nasjax.report.workdir import Run, read_run
 _CURVES = (
     ("valid", "accuracy", "Validation accuracy of the supernet"),
     ("analysis", "eigenvalue", "Dominant eigenvalue of the Hessian in alpha"),
-    ("analysis", "discretization_gap", "Accuracy lost on discretization"),
+    ("analysis", "discretization/gap", "Accuracy lost on discretization"),
 )
 
 
@@ -37,6 +45,7 @@ def render(table: Table, outcomes: Sequence[Outcome]) -> str:
         finished=done == len(outcomes),
         sections=[
             Section("about", "What this compares", _about(table)),
+            Section("overview", "Mean ± deviation", _overview(table)),
             *(_metric(table, name) for name in table.metrics),
             Section("curves", "Over the epochs", _curves(outcomes)),
             Section("failures", "Without a result", _failures(table)),
@@ -52,11 +61,15 @@ def _about(table: Table) -> str:
         "(SciPy); of few seeds it is coarse and knows nothing outside their range. "
         "“Best of n” is the best of n seeds, not what one run can be expected to find."
     )
-    if table.baseline:
-        labels = {line.cell: line.label for line in table.lines}
-        base = labels.get(table.baseline, table.baseline)
-        note += f" Against base: the mean minus that of {base}."
+    for line in table.lines:
+        if line.cell == table.baseline:
+            note += f" Against base: the mean minus that of {line.label}."
     return body + page.paragraph(note, style="note")
+
+
+def _overview(table: Table) -> str:
+    head, *rows = overview(table)
+    return page.table(rows, head=head, figures=len(head) - 1)
 
 
 def _metric(table: Table, name: str) -> Section:

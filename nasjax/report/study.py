@@ -265,6 +265,20 @@ def cells_of(entry: Entry) -> tuple[str, ...]:
     )
 
 
+def overview(table: Table) -> list[tuple[str, ...]]:
+    """The table in short: a head, then mean ± sd of every metric by cell."""
+    rows: list[tuple[str, ...]] = [("", "runs", *table.metrics)]
+    for line in table.lines:
+        summaries = [line.entries[name].summary for name in table.metrics]
+        figures = (spread(one) if one else "–" for one in summaries)
+        done = line.runs - len(line.failures)
+        rows.append((line.label, f"{done}/{line.runs}", *figures))
+    for label, known in table.references.items():
+        figures = (spread(known[n]) if n in known else "" for n in table.metrics)
+        rows.append((label, "", *figures))
+    return rows
+
+
 def reference_rows(table: Table, metric: str) -> list[tuple[str, ...]]:
     """Lines of what no run found: name, how many, mean ± sd, min, max."""
     rows = []
@@ -283,8 +297,9 @@ def _interval(interval: tuple[float, float]) -> str:
 
 
 def to_text(table: Table) -> str:
-    """The table for a terminal: a block for each metric, then the failures."""
+    """For a terminal: the table, a block for each metric, then the failures."""
     blocks = [table.title + (f"\n{table.about}" if table.about else "")]
+    blocks.append(f"mean ± sd\n{_aligned(overview(table))}")
     for name in table.metrics:
         rows: list[tuple[str, ...]] = [("", "n", *HEAD)]
         for line in table.lines:
@@ -312,6 +327,26 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
         "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
+
+
+def to_markdown(table: Table) -> str:
+    """The table for a page of documentation: in short, every seed, the failures."""
+    parts = [_markdown_rows(overview(table))]
+    for name in table.metrics:
+        rows: list[tuple[str, ...]] = [(name, "95 % of the mean", "against base")]
+        rows[0] += ("best", "seeds")
+        for line in table.lines:
+            *_, interval, best, versus, seeds = cells_of(line.entries[name])
+            rows.append((line.label, interval, versus, best, seeds))
+        parts.append(_markdown_rows(rows))
+    failures = [text.replace("\n  ", "\n* ") for text in _failures(table)]
+    return "\n\n".join(parts + failures) + "\n"
+
+
+def _markdown_rows(rows: Sequence[Sequence[str]]) -> str:
+    head, *rest = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    lines = [head, ["---"] * len(head), *rest]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def to_csv(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> str:
