@@ -263,8 +263,9 @@ def _choose(search: Search, run_: loop.Run) -> None:
 
 
 def _analyse(search: Search, run_: loop.Run, due: Sequence[Analysis]) -> None:
-    """Log the measures that are due; before the checkpoint, which they belong to."""
-    run_.sound_state()
+    """Log the measures that are due, before the checkpoint that they belong to."""
+    if due:
+        run_.sound_state()
     values: dict[str, float] = {}
     for one in due:
         values |= one.measure(search, run_.state)

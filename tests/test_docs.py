@@ -118,6 +118,8 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     page = (site / "api" / "methods.html").read_text()
     assert 'id="nasjax.relaxations.gumbel_top_k"' in page
+    assert '<span class="gp">' in page  # doctests are code, not quotations
+    assert "<blockquote>\n<blockquote>" not in page
     # Nothing is fetched from elsewhere.
     for html in site.rglob("*.html"):
         fetched = re.findall(
