@@ -10,6 +10,18 @@ from ml_collections import ConfigDict, config_dict
 
 from nasjax.base import InputError
 
+#: Epochs between two measures, and always after the last; 0 for never.
+_ANALYSIS = {
+    "decidedness": 1,  # entropy and margins of the edges
+    "teachers": 1,  # agreement of SD-DARTS's teachers
+    "eigenvalue": 0,  # of the Hessian of the validation loss in alpha
+    "discretization": 0,  # accuracy lost by deriving
+    "ranking": 0,  # Kendall's tau, where a table can be looked up
+    "eigenvalue_batches": 4,  # of the validation half
+    "ranking_batches": 10,
+    "ranking_architectures": 50,
+}
+
 
 def default() -> ConfigDict:
     """DARTS's settings on CIFAR-10, without a method (spec section 2)."""
@@ -52,17 +64,7 @@ def default() -> ConfigDict:
                 "evaluate_every": 1,  # epochs
                 "steps_per_dispatch": 20,
             },
-            # Epochs between two measures, and always after the last; 0 for never.
-            "analysis": {
-                "decidedness": 1,  # entropy and margins of the edges
-                "teachers": 1,  # agreement of SD-DARTS's teachers
-                "eigenvalue": 0,  # of the Hessian of the validation loss in alpha
-                "discretization": 0,  # accuracy lost by deriving
-                "ranking": 0,  # Kendall's tau, where a table can be looked up
-                "eigenvalue_batches": 4,  # of the validation half
-                "ranking_batches": 10,
-                "ranking_architectures": 50,
-            },
+            "analysis": dict(_ANALYSIS),
         }
     )
 
