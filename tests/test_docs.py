@@ -75,16 +75,18 @@ def test_every_public_module_is_in_the_api():
         for name in re.findall(r"^::: (\S+)$", page.read_text(), re.M)
     ]
     assert len(listed) == len(set(listed))
-    assert sorted(set(modules()) - set(listed)) == []
-    for name in listed:
-        importlib.import_module(name)
+    for name in listed:  # a module, or a package and all its modules
+        importlib.import_module(name.removesuffix(".*"))
+    absent = [
+        name
+        for name in modules()
+        if not {name, f"{name.rpartition('.')[0]}.*"} & set(listed)
+    ]
+    assert absent == []
 
 
-def test_every_page_can_be_found():
-    """In the navigation, and every link between pages leads somewhere."""
-    navigation = (ROOT / "mkdocs.yml").read_text()
+def test_every_link_between_pages_leads_somewhere():
     for page in DOCS.rglob("*.md"):
-        assert f": {page.relative_to(DOCS)}\n" in navigation, page
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), (page, target)
 
@@ -117,7 +119,8 @@ def test_the_site_builds_without_a_warning(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     page = (site / "api" / "methods.html").read_text()
-    assert 'id="nasjax.relaxations.gumbel_top_k"' in page
+    for name in ("relaxations.gumbel_top_k", "methods.stc_nas.js_loss"):
+        assert f'id="nasjax.{name}"' in page
     assert '<span class="gp">' in page  # doctests are code, not quotations
     assert "<blockquote>\n<blockquote>" not in page
     # Nothing is fetched from elsewhere.
