@@ -16,7 +16,7 @@ from tests.launching import ROOT, environment
 STUDY = """
 from experiments.configs.papers import base
 
-DIGITS = "experiments/configs/random_nasbench201_digits.py:smoke"
+DIGITS = "experiments/configs/stc_nas_nasbench201_digits.py:smoke"
 
 
 def get_config(variant=None):
