@@ -32,8 +32,10 @@ from nasjax.report import comparison
 from nasjax.report import study as tables
 from nasjax.workdir import write_atomically
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, lock_config=True)
 # Other launchers have these flags too; tests import several of them together.
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, lock_config=True, allow_override=True
+)
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
