@@ -11,6 +11,7 @@ from scipy import stats
 
 from nasjax.analysis import difference, summarise
 from nasjax.report import comparison
+from nasjax.report.ranks import rank_agreement
 from nasjax.report.study import (
     Outcome,
     outcome,
@@ -178,3 +179,20 @@ def test_runs_without_a_genotype(tmp_path, folder_holds, reason):
 @pytest.mark.parametrize("value", [93.4137, 0.0123, 1234.5, 2.0, -0.5, 4e-7, 0.0])
 def test_short_keeps_four_digits(value):
     assert float(short(value).replace(",", "")) == pytest.approx(value, rel=1e-3)
+
+
+def test_ranks_are_compared_over_all_runs_that_have_both():
+    values = [(90.0, 3.0), (91.0, 2.0), (92.0, 1.0), (93.0, 0.0), (94.0, None)]
+    runs = [
+        Outcome("a", "A", seed, "", {"first": one} | ({"loss": two} if two else {}))
+        for seed, (one, two) in enumerate(values)
+    ]
+    assert rank_agreement(runs, ["first", "loss"]) == {}  # three runs are too few
+    runs[3] = runs[3]._replace(values={"first": 93.0, "loss": 0.5})
+    found = rank_agreement(runs, ["first", "loss", "absent"])
+    assert set(found) == {"loss"}
+    assert (found["loss"].tau, found["loss"].count) == (pytest.approx(-1.0), 4)
+    table = tabulate(runs, title="", metrics={"first": "max", "loss": "min"})
+    page = comparison.render(table, runs)
+    assert "against first" in page
+    assert "-1.00" in page

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nasjax.base import InputError
-from nasjax.report import page
+from nasjax.report import page, ranks
 from nasjax.report.page import Section
 from nasjax.report.strips import Strip, strip_chart
 from nasjax.report.study import (
@@ -47,6 +47,7 @@ def render(table: Table, outcomes: Sequence[Outcome]) -> str:
             Section("about", "What this compares", _about(table)),
             Section("overview", "Mean ± deviation", _overview(table)),
             *(_metric(table, name) for name in table.metrics),
+            Section("ranks", "Ranks", _ranks(table, outcomes)),
             Section("curves", "Over the epochs", _curves(outcomes)),
             Section("failures", "Without a result", _failures(table)),
             Section("runs", "Every run", _runs(table, outcomes)),
@@ -100,6 +101,19 @@ def _metric(table: Table, name: str) -> Section:
 
 def _anchor(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name)
+
+
+def _ranks(table: Table, outcomes: Sequence[Outcome]) -> str:
+    """Which figures of the search go with the first of the table."""
+    found = ranks.rank_agreement(outcomes, tuple(table.metrics))
+    if not found:
+        return ""
+    note = (
+        "Over all runs that have both figures, cells and seeds alike. Where methods "
+        "differ, it is mostly they that are ranked."
+    )
+    listed = page.table(ranks.rows(found), head=ranks.head(table), figures=3)
+    return listed + page.paragraph(note, style="note")
 
 
 def _failures(table: Table) -> str:
