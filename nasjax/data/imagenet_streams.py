@@ -1,0 +1,96 @@
+"""ImageNet as three streams: to train on, held out, and to test on."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nasjax.base import InputError
+from nasjax.data.batches import split_half
+from nasjax.data.dataset import Path
+from nasjax.data.encoded import EncodedImages, Rows, open_tfds
+from nasjax.data.stream import Shard, Stream
+
+#: What ImageNet is normalised by everywhere, in units of [0, 1]: red, green, blue.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+class ImageNetStreams(NamedTuple):
+    """Streams of one batch size, of this process's shard."""
+
+    train: Stream
+    valid: Stream | None  # held out of the training split; None for nothing
+    test: Stream  # what ImageNet calls validation, the one split with labels beside
+    num_classes: int
+
+
+def imagenet_streams(
+    *,
+    batch_size: int,
+    data_dir: Path | None = None,
+    image_size: int = 224,
+    min_area: float = 0.08,
+    valid_fraction: float = 0.0,
+    max_examples: int | None = None,
+    seed: int = 0,
+    shard: Shard = Shard(),  # noqa: B008 (a tuple)
+    num_workers: int = 0,
+    num_threads: int = 2,
+) -> ImageNetStreams:
+    """Streams of a prepared ``imagenet2012``.
+
+    Args:
+      batch_size: B, of all processes together.
+      data_dir: as in `load`.
+      image_size: side of the crops in pixels.
+      min_area: of the random crops, see `crops.random_box`.
+      valid_fraction: share of the training split that is held out; 0 for none.
+      max_examples: at most so many of each split, the first of them.
+      seed: of what is held out, of order and crops.
+      shard: of this process.
+      num_workers: processes that decode, of each stream that is read; 0: threads.
+      num_threads: see `Stream`.
+
+    Raises:
+      InputError: not prepared, or an argument that cannot be.
+    """
+    train, test = (
+        _first(open_tfds("imagenet2012", split=split, data_dir=data_dir), max_examples)
+        for split in ("train", "validation")
+    )
+    valid = None
+    num_classes = len(train.images.class_names)
+    if valid_fraction:
+        if not 0 < valid_fraction < 1:
+            raise InputError(
+                f"valid_fraction is {valid_fraction}; it must be at least 0 and below 1"
+            )
+        rest, held_out = split_half(
+            seed, len(train), train_fraction=1.0 - valid_fraction
+        )
+        train, valid = (Rows(train.images, rows) for rows in (rest, held_out))
+    stream = Stream(
+        train,
+        batch_size=batch_size,
+        image_size=image_size,
+        min_area=min_area,
+        seed=seed,
+        shard=shard,
+        num_workers=num_workers,
+        num_threads=num_threads,
+    )
+    stream.check()
+    in_order = stream._replace(train=False)
+    return ImageNetStreams(
+        stream,
+        in_order._replace(images=valid) if valid is not None else None,
+        in_order._replace(images=test),
+        num_classes,
+    )
+
+
+def _first(images: EncodedImages, number: int | None) -> Rows:
+    if number is not None and number < 1:
+        raise InputError(f"max_examples is {number}; it must be at least 1")
+    count = len(images) if number is None else min(number, len(images))
+    return Rows(images, np.arange(count, dtype=np.int32))
