@@ -16,7 +16,16 @@ from nasjax import epoch, methods, optimizers, schedules, spaces, supernet
 from nasjax.analysis import probes
 from nasjax.base import InputError, Schedule
 from nasjax.bilevel import Optimizers
-from nasjax.data import Augmentation, DeviceData, load, split_half, to_device
+from nasjax.data import (
+    Augmentation,
+    DeviceData,
+    load,
+    load_halves,
+    open_tfds,
+    split_half,
+    to_device,
+    to_device_halves,
+)
 from nasjax.methods import Method
 from nasjax.parallel import Devices
 from nasjax.tabular import NASBench201
@@ -169,6 +178,12 @@ def data(config: Mapping[str, Any]) -> tuple[DeviceData, int]:
     """The data set of ``config["data"]`` on the device, and its number of classes."""
     block, batch_size = config["data"], config["search"]["batch_size"]
     fraction = block["train_fraction"]
+    if block["name"] == "imagenet2012":
+        return _imagenet(config)
+    if block["class_fraction"] is not None:
+        raise InputError(
+            f"data.class_fraction is for imagenet2012, not for {block['name']!r}"
+        )
     with _block("data"):
         dataset = load(
             block["name"],
@@ -178,16 +193,44 @@ def data(config: Mapping[str, Any]) -> tuple[DeviceData, int]:
             max_examples=block["max_examples"],
         )
         halves = split_half(0, len(dataset.labels), train_fraction=fraction)
-    largest = max(map(len, halves))
+    _check_batch_size(batch_size, max(map(len, halves)))
+    on_device = to_device(
+        dataset, batch_size=batch_size, seed=config["seed"], train_fraction=fraction
+    )
+    return on_device, dataset.num_classes
+
+
+def _imagenet(config: Mapping[str, Any]) -> tuple[DeviceData, int]:
+    """Two shares of every class of ImageNet on the device, and 1000."""
+    block, batch_size = config["data"], config["search"]["batch_size"]
+    if block["train_fraction"] != 0.5:
+        raise InputError(
+            f"data.train_fraction is {block['train_fraction']}; of imagenet2012 either "
+            "half has data.class_fraction of each class"
+        )
+    if block["path"] is not None:
+        raise InputError(f"data.path is for npz and folder, got {block['path']!r}")
+    with _block("data"):
+        halves = load_halves(
+            open_tfds("imagenet2012", data_dir=block["data_dir"]),
+            image_size=224 if block["image_size"] is None else block["image_size"],
+            fraction=0.1
+            if block["class_fraction"] is None
+            else block["class_fraction"],
+            max_examples=block["max_examples"],
+            seed=config["seed"],
+        )
+    _check_batch_size(batch_size, len(halves.train.labels))
+    on_device = to_device_halves(*halves, batch_size=batch_size)
+    return on_device, halves.train.num_classes
+
+
+def _check_batch_size(batch_size: int, largest: int) -> None:
     if batch_size > largest:
         raise InputError(
             f"search.batch_size is {batch_size}; it must be at most {largest}, the "
             "examples of the larger half"
         )
-    on_device = to_device(
-        dataset, batch_size=batch_size, seed=config["seed"], train_fraction=fraction
-    )
-    return on_device, dataset.num_classes
 
 
 def augmentation(config: Mapping[str, Any]) -> Augmentation:

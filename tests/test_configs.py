@@ -91,7 +91,7 @@ def test_a_name_says_what_is_searched(name: str):
     assert found["method.name"] == ("darts" if order else method)
     assert found.get("method.order") == order
     assert found["supernet.space"] == space
-    assert found["data.name"] == data
+    assert found["data.name"] == {"imagenet": "imagenet2012"}.get(data, data)
 
 
 @pytest.mark.parametrize("variant", [None, "smoke"])
@@ -105,7 +105,9 @@ def test_a_configuration_is_valid_and_lockable(name: str, variant: str | None):
         config.search.epochs = "many"
     build.check(config.to_dict())
     method = build.method(config.to_dict())
-    net = build.net(config.to_dict(), method, image_shape=(8, 8, 1), num_classes=10)
+    size = 32 if config.supernet.stem == "imagenet" else 8
+    shape = (size, size, 1)
+    net = build.net(config.to_dict(), method, image_shape=shape, num_classes=10)
     assert net.space.name == parts(name)[1]
 
 
@@ -129,6 +131,7 @@ def test_smoke_differs_in_size_alone(name: str):
         "method.candidates",
         "method.batches",
         "method.finalists",
+        *(("data.image_size", "data.class_fraction") if "imagenet" in name else ()),
     }
     assert smoke["data.max_examples"] <= 200
     assert smoke["search.epochs"] <= 2
@@ -247,12 +250,26 @@ DIGITS = {
 }
 
 
+#: STC-NAS, section 4.3.
+IMAGENET = {
+    "data.class_fraction": 0.1,
+    "data.image_size": 224,
+    "data.pad": 28,
+    "supernet.channels": 48,
+    "supernet.num_cells": 14,
+    "search.batch_size": 1024,
+    "search.learning_rate": 0.5,
+}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_full_variants_have_the_papers_numbers(name: str):
     method, space, data = parts(name)
     expected = COMMON | METHODS[method] | {"supernet.num_cells": CELLS[space]}
     if data == "digits":
         expected = {k: v for k, v in expected.items() if k not in DIGITS}
+    if data == "imagenet":
+        expected |= IMAGENET
     found = of(name)
     assert {field: found[field] for field in expected} == expected
 
@@ -403,6 +420,7 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
     ),
     "data.max_examples": ({}, 80),
     "data.train_fraction": ({}, 0.25),
+    "data.class_fraction": ({}, 0.25),
     "data.pad": ({}, 2),
     "data.flip": ({}, True),
     "data.cutout": ({}, 2),
@@ -462,8 +480,14 @@ OF_ANALYSIS = {
     "analysis.ranking_architectures",
 }
 #: Their use shows in what is complained of: no data there, another method's fields,
-#: a stem of the other space.
-COMPLAINTS = {"data.name", "data.data_dir", "method.name", "supernet.stem"}
+#: ImageNet's fields of other data and another space.
+COMPLAINTS = {
+    "data.name",
+    "data.data_dir",
+    "data.class_fraction",
+    "method.name",
+    "supernet.stem",
+}
 #: The quickest of each method.
 SMALL = [name for name in NAMES if name.endswith("_nasbench201_digits")]
 

@@ -21,7 +21,7 @@ from nasjax.data import (
     split_half,
     take,
     to_device,
-    to_device_with_test,
+    to_device_halves,
 )
 from nasjax.data.batches import Half, slots
 
@@ -103,15 +103,15 @@ def test_fillers_do_not_weigh_in_the_statistics():
 
 def test_a_test_split_follows_the_training_split():
     train, test = make(7), make(3)
-    data = to_device_with_test(train, test, batch_size=4)
+    data = to_device_halves(train, test, batch_size=4)
     assert data.train.ids[real(data.train)].tolist() == list(range(7))
     assert data.valid.ids[real(data.valid)].tolist() == [7, 8, 9]
     np.testing.assert_array_equal(data.valid.images[0, :3], test.images)
     np.testing.assert_array_equal(data.valid.labels[0, :3], test.labels)
     pixels = train.images / 255
     np.testing.assert_allclose(data.mean, pixels.mean((0, 1, 2)), rtol=1e-5)
-    with pytest.raises(InputError, match="image_shape of the test split"):
-        to_device_with_test(train, make(3, size=5), batch_size=4)
+    with pytest.raises(InputError, match="image_shape of the valid half"):
+        to_device_halves(train, make(3, size=5), batch_size=4)
 
 
 @given(num=st.integers(1, 60), batch_size=st.integers(1, 70))

@@ -29,12 +29,13 @@ def default() -> ConfigDict:
         {
             "seed": 0,
             "data": {
-                "name": "cifar10",  # digits, cifar10, cifar100, npz, folder
+                "name": "cifar10",  # digits, cifar100, imagenet2012, npz, folder
                 "data_dir": config_dict.placeholder(str),  # of TFDS's data sets
                 "path": config_dict.placeholder(str),  # of npz and folder
-                "image_size": config_dict.placeholder(int),  # of folder, pixels
+                "image_size": config_dict.placeholder(int),  # in pixels, of folder too
                 "max_examples": config_dict.placeholder(int),  # all of them
-                "train_fraction": 0.5,
+                "train_fraction": 0.5,  # not of imagenet2012, but:
+                "class_fraction": config_dict.placeholder(float),  # in either half
                 "pad": 4,  # pixels around the image before the random crop
                 "flip": True,
                 "cutout": 0,  # side in pixels; off in search
@@ -236,6 +237,25 @@ def on_digits(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def on_imagenet(config: ConfigDict) -> ConfigDict:
+    """A tenth of every class of ImageNet for the weights, as much for alpha.
+
+    The network is the target's: 14 cells, C=48 (STC-NAS, section 4.3). The paper
+    names neither the batch, here that of its retraining, nor the augmentation, here
+    CIFAR's in proportion.
+    """
+    config.data.name = "imagenet2012"
+    config.data.image_size = 224
+    config.data.class_fraction = 0.1
+    config.data.pad = 28
+    config.supernet.stem = "imagenet"
+    config.supernet.channels = 48
+    config.supernet.num_cells = 14
+    config.search.batch_size = 1024
+    config.search.learning_rate = 0.5
+    return config
+
+
 def smoke(config: ConfigDict) -> ConfigDict:
     """Every part for a few steps: ends within a minute on two cores."""
     config.data.max_examples = 160
@@ -244,6 +264,9 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.search.epochs = 2
     config.search.batch_size = 32
     config.search.steps_per_dispatch = 2
+    if config.supernet.stem == "imagenet":  # small data sets are enough
+        config.data.image_size = 32
+        config.data.class_fraction = 0.5
     # What begins after some epochs, or takes many rounds, begins and takes few here.
     few = {
         "warmup": 1,

@@ -19,18 +19,22 @@ from nasjax.data.batches import (
     split_half,
     take,
     to_device,
-    to_device_with_test,
+    to_device_halves,
 )
 from nasjax.data.dataset import Dataset
+from nasjax.data.encoded import EncodedImages, open_tfds
+from nasjax.data.imagenet import prepare_imagenet
 from nasjax.data.own import load_folder, load_npz
 from nasjax.data.prepare import prepare
 from nasjax.data.sources import load
+from nasjax.data.subset import load_halves
 
 __all__ = [
     "Augmentation",
     "Batch",
     "Dataset",
     "DeviceData",
+    "EncodedImages",
     "augment",
     "channel_statistics",
     "cutout",
@@ -38,15 +42,18 @@ __all__ = [
     "example_keys",
     "load",
     "load_folder",
+    "load_halves",
     "load_npz",
     "normalise",
     "num_steps",
+    "open_tfds",
     "prepare",
+    "prepare_imagenet",
     "preprocess",
     "random_crop",
     "random_flip",
     "split_half",
     "take",
     "to_device",
-    "to_device_with_test",
+    "to_device_halves",
 ]

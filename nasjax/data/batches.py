@@ -102,28 +102,35 @@ def to_device(
     return _put(dataset.images, dataset.labels, *halves, batch_size=batch_size)
 
 
-def to_device_with_test(
-    train: Dataset, test: Dataset, *, batch_size: int
-) -> DeviceData:
-    """Put a whole training split and a test split on the device, for a retraining.
+def to_device_halves(train: Dataset, valid: Dataset, *, batch_size: int) -> DeviceData:
+    """Put two data sets on the device as the halves of a search.
 
     Args:
-      train: its examples are the train half, with ids from 0.
-      test: its examples are the valid half; their ids follow those of train.
+      train: its examples are the train half, with ids from 0; mean and std are theirs.
+      valid: its examples are the valid half; their ids follow those of train.
       batch_size: B of either.
 
     Raises:
       InputError: the two differ in image shape or classes.
     """
     for what in ("image_shape", "num_classes"):
-        given, wanted = getattr(test, what), getattr(train, what)
+        given, wanted = getattr(valid, what), getattr(train, what)
         if given != wanted:
-            raise InputError(f"{what} of the test split must be {wanted}, got {given}")
-    images = np.concatenate([train.images, test.images])
-    labels = np.concatenate([train.labels, test.labels])
-    ids = np.arange(len(labels), dtype=np.int32)
-    first = len(train.labels)
-    return _put(images, labels, ids[:first], ids[first:], batch_size=batch_size)
+            raise InputError(f"{what} of the valid half must be {wanted}, got {given}")
+
+    def half(dataset: Dataset, first_id: int) -> Half:
+        at, weights = slots(len(dataset.labels), batch_size)
+        images, labels = dataset.images[at], dataset.labels[at]
+        return Half(
+            *map(jnp.asarray, (images, labels, at + np.int32(first_id), weights))
+        )
+
+    statistics = channel_statistics(train.images)
+    return DeviceData(
+        half(train, 0),
+        half(valid, len(train.labels)),
+        *map(jnp.asarray, statistics),
+    )
 
 
 def num_steps(num_examples: int, batch_size: int) -> int:
