@@ -42,18 +42,14 @@ def hessian_vector_product(
     Array([4., 2.], dtype=float32)
     """
 
-    def gradient(scalar: Callable[[Tree], Array]) -> Tree:
-        found = jax.grad(scalar)(alpha)
-        return found if axis_name is None else jax.lax.pmean(found, axis_name)
+    def averaged(gradient: Tree) -> Tree:
+        return gradient if axis_name is None else jax.lax.pmean(gradient, axis_name)
 
     def slope(alpha: Tree) -> Array:
-        first = jax.grad(loss)(alpha)
-        if axis_name is not None:
-            first = jax.lax.pmean(first, axis_name)
-        terms = jax.tree.map(jnp.vdot, first, vector)
+        terms = jax.tree.map(jnp.vdot, averaged(jax.grad(loss)(alpha)), vector)
         return jax.tree.reduce(jnp.add, terms)
 
-    return gradient(slope)
+    return averaged(jax.grad(slope)(alpha))
 
 
 def dominant_eigenvalue(
