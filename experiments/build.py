@@ -80,7 +80,7 @@ def all_parts(config: Mapping[str, Any], *, num_devices: int | None = None) -> P
     try:
         check(config)
         chosen = method(config)
-        devices = _devices(config["search"]["batch_size"], num_devices)
+        devices = choose_devices(config["search"]["batch_size"], num_devices)
         on_device, num_classes = data(config)
         built = net(
             config,
@@ -99,8 +99,12 @@ def _image_shape(data: DeviceData) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def _devices(batch_size: int, asked: int | None) -> Devices:
-    """The devices asked for, or the most that can share the batch out evenly."""
+def choose_devices(batch_size: int, asked: int | None) -> Devices:
+    """The devices asked for, or the most that can share the batch out evenly.
+
+    Raises:
+      InputError: more than there are, or a batch they cannot share out.
+    """
     if asked is None:
         there = range(1, jax.local_device_count() + 1)
         asked = max(number for number in there if batch_size % number == 0)
@@ -115,22 +119,37 @@ def check(config: Mapping[str, Any]) -> None:
     Raises:
       InputError: naming the field, its value and what is allowed.
     """
-    for (block, field), (low, limit) in _RANGES.items():
+    check_ranges(config, _RANGES)
+    for field, value in config["method"].items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"method.{field} is {value}; it must be finite")
+
+
+def check_ranges(
+    config: Mapping[str, Any], ranges: Mapping[tuple[str, str], tuple[float, float]]
+) -> None:
+    """Refuse a seed or a field outside its range.
+
+    Args:
+      config: the configuration.
+      ranges: ``(block, field): (lowest, below what)``.
+
+    Raises:
+      InputError: naming the field, its value and what is allowed.
+    """
+    for (block, field), (low, limit) in ranges.items():
         value = config[block][field]
         if not low <= value < limit:
             below = f" and below {limit}" if limit < math.inf else ""
             raise InputError(
                 f"{block}.{field} is {value}; it must be at least {low}{below}"
             )
-    for field, value in config["method"].items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"method.{field} is {value}; it must be finite")
     if not 0 <= config["seed"] < 2**32:
         raise InputError(f"seed is {config['seed']}; it must be from 0 to 2**32 - 1")
 
 
 @contextmanager
-def _block(name: str) -> Iterator[None]:
+def named(name: str) -> Iterator[None]:
     """Say which block the library's own complaints are about."""
     try:
         yield
@@ -152,7 +171,7 @@ def method(config: Mapping[str, Any]) -> Method:
             )
         if callable(known[field].default):
             fields[field] = _schedule(f"method.{field}", value)
-    with _block("method"):
+    with named("method"):
         return make(**fields)
 
 
@@ -184,7 +203,7 @@ def data(config: Mapping[str, Any]) -> tuple[DeviceData, int]:
         raise InputError(
             f"data.class_fraction is for imagenet2012, not for {block['name']!r}"
         )
-    with _block("data"):
+    with named("data"):
         dataset = load(
             block["name"],
             data_dir=block["data_dir"],
@@ -210,7 +229,7 @@ def _imagenet(config: Mapping[str, Any]) -> tuple[DeviceData, int]:
         )
     if block["path"] is not None:
         raise InputError(f"data.path is for npz and folder, got {block['path']!r}")
-    with _block("data"):
+    with named("data"):
         halves = load_halves(
             open_tfds("imagenet2012", data_dir=block["data_dir"]),
             image_size=224 if block["image_size"] is None else block["image_size"],
@@ -254,7 +273,7 @@ def net(
         raise InputError(
             f"supernet.dtype is {fields['dtype']!r}; it must be float32 or bfloat16"
         )
-    with _block("supernet"):
+    with named("supernet"):
         return supernet.build(
             method.adapt(space),
             num_classes=num_classes,

@@ -26,7 +26,7 @@ def status(run: Run) -> str:
     """
     done, planned = epochs_done(run), epochs_planned(run)
     of = f" of {planned}" if planned else ""
-    if run.genotype or "result" in run.phases:
+    if run.finished:
         return f"finished after {done}{of} epochs" if done else "finished"
     if done:
         return f"not finished: epoch {done}{of} is done"
@@ -35,7 +35,24 @@ def status(run: Run) -> str:
 
 def findings(run: Run) -> list[str]:
     """The sentences, most important first."""
-    return _looked_up(run) + _accuracy(run) + _skips(run) + _alphas(run) + _settled(run)
+    return (
+        _tested(run)
+        + _looked_up(run)
+        + _accuracy(run)
+        + _skips(run)
+        + _alphas(run)
+        + _settled(run)
+    )
+
+
+def _tested(run: Run) -> list[str]:
+    accuracy = run.figures("result").get("test_accuracy")
+    if accuracy is None:
+        return []
+    return [
+        f"The trained network has {quantity('accuracy', accuracy)} on the test split, "
+        "which was evaluated once, after the last step."
+    ]
 
 
 def collapse(run: Run) -> list[str]:
@@ -68,8 +85,9 @@ def _accuracy(run: Run) -> list[str]:
             if "accuracy" in name and finite:
                 best = max(finite)
                 epoch = run.epochs(phase, name)[values.index(best)]
+                which = "network" if run.is_training else "supernet"
                 return [
-                    f"The last {phase} {name} of the supernet is "
+                    f"The last {phase} {name} of the {which} is "
                     f"{quantity(name, values[-1])}, the best "
                     f"{quantity(name, best)} (epoch {epoch})."
                 ]
@@ -83,7 +101,8 @@ def _skips(run: Run) -> list[str]:
         f"{count} of {len(run.genotype.cells[name])} edges of the {_cell(name)}"
         for name, count in run.genotype.skip_connects.items()
     ]
-    return [f"Of what was found, {' and '.join(parts)} are skip connections."]
+    what = "is trained" if run.is_training else "was found"
+    return [f"Of what {what}, {' and '.join(parts)} are skip connections."]
 
 
 def _cell(name: str) -> str:

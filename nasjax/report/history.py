@@ -161,7 +161,13 @@ def _spoken(edge: tuple[str, tuple[int, int]]) -> str:
 
 
 def epochs_done(run: Run) -> int:
-    """Epochs that are through, by alpha's history and the validations."""
+    """Epochs that are through, by alpha's history and the validations.
+
+    A training that holds nothing out tells of the epochs before its last one.
+    """
+    if run.is_training and "valid" not in run.phases:
+        begun = {row.epoch for row in run.rows if row.phase == "train"}
+        return len(begun) - (bool(begun) and not run.finished)
     validated = len({row.epoch for row in run.rows if row.phase == "valid"})
     recorded = max((len(array) - 1 for array in run.alphas.values()), default=0)
     return max(validated, recorded)

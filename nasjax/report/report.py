@@ -1,4 +1,4 @@
-"""Writing the report of a search run."""
+"""Writing the report of a run."""
 
 import contextlib
 import os
@@ -51,7 +51,7 @@ def render(run: Run) -> str:
         title=_title(run),
         facts=_facts(run),
         status=status(run),
-        finished=run.genotype is not None or "result" in run.phases,
+        finished=run.finished,
         sections=sections(run),
     )
 
@@ -67,6 +67,8 @@ def _named(run: Run, block: str, *fields: str) -> str:
 def _title(run: Run) -> str:
     method = _named(run, "method", "method")
     data = _named(run, "data", "dataset")
+    if run.is_training:
+        return f"Training on {data}" if data else f"Training in {run.name}"
     title = " on ".join(filter(None, (method, data)))
     return f"Search: {title}" if title else f"Search in {run.name}"
 

@@ -39,7 +39,7 @@ class Run(NamedTuple):
       rows: metrics by phase and step; a step that was run again counts once.
       alphas: ``{cell type: [T + 1, E, O]}``.
       edges: ``{cell type: [T + 1, E]}`` parameters of edges, where a method has them.
-      genotype: what was found, once the search is through.
+      genotype: what was found, once the search is through; what a training trains.
       environment: versions, device, start.
       lookups: of what was found in NAS-Bench-201, where the run looked it up.
       problems: what could not be read, a sentence each.
@@ -79,6 +79,17 @@ class Run(NamedTuple):
             for row in self.rows
             if row.phase == phase and name in row.values
         ]
+
+    @property
+    def is_training(self) -> bool:
+        """Whether it trains a genotype that was given, and does not search for one."""
+        return "network" in self.config and "method" not in self.config
+
+    @property
+    def finished(self) -> bool:
+        """Whether it ended with a result."""
+        found = self.genotype is not None and not self.is_training
+        return found or "result" in self.phases
 
     @property
     def phases(self) -> tuple[str, ...]:

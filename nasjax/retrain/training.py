@@ -15,7 +15,7 @@ import jax
 from nasjax import budget as budgets
 from nasjax import loop
 from nasjax.base import InputError
-from nasjax.interop import files, pytorch
+from nasjax.interop import trained
 from nasjax.loop import Metrics
 from nasjax.progress import Progress
 from nasjax.retrain import recipe as recipes
@@ -191,7 +191,7 @@ def run(
     """Train, from wherever the workdir stands, to a tested network.
 
     The test split is evaluated once, after the last step, with the weights that are
-    then written to ``weights.safetensors`` under PyTorch's names.
+    then written to ``weights.safetensors`` (`nasjax.interop.trained`).
 
     Args:
       training: of `prepare`.
@@ -239,13 +239,8 @@ def _conclude(training: Training, run_: loop.Run) -> Result:
     averaged = recipe.ema_decay > 0
     result = Result(test, valid, cost.params, cost.macs, recipe.epochs, averaged)
     state = training.feed.devices.gather_state(run_.state)
-    arrays = pytorch.to_state_dict(
-        jax.device_get(state.evaluated),
-        net.genotype,
-        **net.sizes,
-        auxiliary=net.auxiliary,
-    )
-    files.write(workdir.folder / WEIGHTS, arrays)
+    variables = jax.device_get(state.evaluated)
+    trained.save(workdir.folder / WEIGHTS, variables, net.genotype, **net.sizes)
     values = {f"test_{name}": value for name, value in test.items()}
     workdir.log("result", step=run_.step, epoch=recipe.epochs - 1, values=values)
     write_atomically(workdir.folder / RESULT, result.to_json() + "\n")

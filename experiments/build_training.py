@@ -1,0 +1,127 @@
+"""From the configuration of a retraining to the library's objects, all checked."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from experiments import build
+from nasjax import retrain
+from nasjax.base import InputError
+from nasjax.data import Dataset, load
+from nasjax.genotype import Genotype
+from nasjax.parallel import Devices
+
+#: Fields of ``train`` that are the loop's, not the recipe's.
+_OF_THE_LOOP = ("batch_size", "evaluate_every", "steps_per_dispatch")
+#: Fields that must lie in a range: (block, field): (lowest, below what).
+_RANGES = {
+    ("train", "batch_size"): (1, math.inf),
+    ("train", "evaluate_every"): (1, math.inf),
+    ("train", "steps_per_dispatch"): (1, math.inf),
+    ("data", "valid_fraction"): (0, 1),
+    ("data", "pad"): (0, math.inf),
+    ("data", "cutout"): (0, math.inf),
+}
+
+
+class Parts(NamedTuple):
+    """What `retrain.prepare` takes."""
+
+    net: retrain.Net
+    recipe: retrain.Recipe
+    feed: retrain.Feed
+
+
+def all_parts(
+    config: Mapping[str, Any], genotype: Genotype, *, num_devices: int | None = None
+) -> Parts:
+    """Network, recipe and data of a configuration.
+
+    Args:
+      config: the configuration.
+      genotype: what is trained.
+      num_devices: that share a batch; None takes as many as can.
+
+    Raises:
+      InputError: a value that is not allowed, here or by the library's own checks.
+    """
+    build.check_ranges(config, _RANGES)
+    _check_space(config, genotype)
+    recipe = _recipe(config)
+    train, test = (_load(config, split) for split in ("train", "test"))
+    size, number = config["train"]["batch_size"], recipe.micro_batches
+    if size % number:
+        raise InputError(
+            f"train.micro_batches is {number}; it must divide train.batch_size, {size}"
+        )
+    shared = size // number if num_devices is None else size
+    devices = build.choose_devices(shared, num_devices)
+    net = _net(config, genotype, train, devices.axis_name)
+    with build.named("data"):
+        feed = retrain.resident(
+            train,
+            test,
+            devices=Devices(devices.number, size),
+            valid_fraction=config["data"]["valid_fraction"],
+            seed=config["seed"],
+            augmentation=build.augmentation(config),
+        )
+    return Parts(net, recipe, feed)
+
+
+def _check_space(config: Mapping[str, Any], genotype: Genotype) -> None:
+    """Refuse a genotype of another space: other sizes and other rules are its own."""
+    space = "nasbench201" if genotype.arch_str else "darts"
+    wanted = config["network"]["space"]
+    if wanted not in ("darts", "nasbench201"):
+        raise InputError(
+            f"network.space is {wanted!r}; it must be one of darts, nasbench201"
+        )
+    if wanted != space:
+        data = config["data"]["name"]
+        name = f"retrain_nasbench201_{data}" if space != "darts" else f"retrain_{data}"
+        raise InputError(
+            f"--genotype is of the space {space} and network.space is {wanted}; take a "
+            f"--config of that space, such as experiments/configs/{name}.py"
+        )
+
+
+def _recipe(config: Mapping[str, Any]) -> retrain.Recipe:
+    fields = dict(config["train"])
+    for name in _OF_THE_LOOP:
+        del fields[name]
+    with build.named("train"):
+        recipe = retrain.Recipe(**fields)
+        recipe.check()
+    return recipe
+
+
+def _load(config: Mapping[str, Any], split: str) -> Dataset:
+    block = config["data"]
+    with build.named("data"):
+        return load(
+            block["name"],
+            split=split,
+            data_dir=block["data_dir"],
+            path=block["path"],
+            image_size=block["image_size"],
+            max_examples=block["max_examples"],
+        )
+
+
+def _net(
+    config: Mapping[str, Any],
+    genotype: Genotype,
+    data: Dataset,
+    axis_name: str | None,
+) -> retrain.Net:
+    fields = dict(config["network"])
+    del fields["space"]
+    synchronised = fields.pop("synchronised")
+    return retrain.Net(
+        genotype,
+        data.num_classes,
+        data.image_shape,
+        axis_name=axis_name if synchronised else None,
+        **fields,
+    )

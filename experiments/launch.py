@@ -1,0 +1,139 @@
+"""Flags and steps that the launches of runs share."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import build
+from experiments.signals import StopRequest
+from nasjax import loop
+from nasjax.budget import Budget
+from nasjax.report import write_report
+from nasjax.workdir import Workdir
+
+Result = TypeVar("Result")
+
+CONFIG = config_flags.DEFINE_config_file("config", None, lock_config=True)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run; below runs/ by default, named by the flags."
+)
+CACHE = flags.DEFINE_string(
+    "compilation_cache",
+    str(Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "nasjax" / "xla"),
+    "Folder of compiled programs, kept between runs; empty for none.",
+)
+DEVICES = flags.DEFINE_integer(
+    "num_devices",
+    None,
+    "Devices that share each batch; by default as many as can. A run may go on with "
+    "another number.",
+)
+
+
+def config_file() -> str:
+    """What ``--config`` names."""
+    return config_flags.get_config_filename(flags.FLAGS["config"])
+
+
+def default_workdir(*names: str, seed: int) -> Path:
+    """Where a run goes when no folder is given.
+
+    Args:
+      *names: of the config file, with its variant, and of what else the run is of.
+      seed: of the run.
+
+    >>> str(default_workdir("experiments/configs/a_b.py:smoke", seed=3))
+    'runs/a_b-smoke-seed3'
+    """
+    file, _, variant = names[0].partition(":")
+    parts = filter(None, (Path(file).stem, variant, *names[1:], f"seed{seed}"))
+    return Path("runs") / "-".join(parts)
+
+
+def is_finished(workdir: Workdir, config: Mapping[str, Any]) -> bool:
+    """Whether there is nothing to do, which is said; else compiled programs are kept.
+
+    Raises:
+      InputError: the folder holds another run, or cannot be used.
+    """
+    workdir.check(config)
+    if workdir.finished:
+        print(f"{workdir.folder} holds the finished run; nothing to do")
+        return True
+    if CACHE.value:
+        build.use_compilation_cache(os.path.expanduser(CACHE.value))
+    return False
+
+
+def begin(
+    workdir: Workdir,
+    config: Mapping[str, Any],
+    budget: Budget,
+    *,
+    started: float,
+    **facts: Any,
+) -> None:
+    """Open the folder, print the budget, and of a new run write both down.
+
+    Args:
+      workdir: of the run.
+      config: of the run.
+      budget: of `prepare`.
+      started: `time.perf_counter` at the launch.
+      **facts: of the run, beside its environment.
+    """
+    is_new = workdir.open(config)
+    print(budget)
+    if is_new:
+        workdir.describe(config_file=config_file(), **facts)
+        values = budget._asdict() | {"ready_seconds": time.perf_counter() - started}
+        workdir.log("budget", step=0, epoch=0, values=values)
+
+
+def finish(
+    workdir: Workdir,
+    config: Mapping[str, Any],
+    block: str,
+    run: Callable[[StopRequest], Result | None],
+    tell: Callable[[Result], None],
+) -> int:
+    """Run to the end or to a signal, and write the report.
+
+    Args:
+      workdir: opened; closed here.
+      config: of the run.
+      block: of the config, which has the learning rate.
+      run: the run, asked to stop by its argument; None where it was stopped.
+      tell: what to write and print of the result, before the report is written.
+
+    Returns:
+      The exit code.
+    """
+    try:
+        with StopRequest() as stop:
+            result = run(stop)
+    except loop.NotFiniteError as error:
+        print(
+            f"error: {error}; lower {block}.learning_rate "
+            f"({config[block]['learning_rate']}) or {block}.clip_norm "
+            f"({config[block]['clip_norm']}); the last checkpoint is sound",
+            file=sys.stderr,
+        )
+        return 1
+    finally:
+        workdir.close()
+    if result is None:
+        write_report(workdir.folder)
+        print(
+            f"stopped after a checkpoint in {workdir.folder}; the same command goes on"
+        )
+        return stop.exit_code
+    tell(result)
+    print(f"report   {write_report(workdir.folder)}")
+    return 0

@@ -1,0 +1,131 @@
+"""Train a genotype from scratch, and test it.
+
+    python -m experiments.retrain --genotype=FILE|NAME
+        [--config=experiments/configs/NAME.py[:variant]] [--workdir=DIR]
+        [--config.any.field=value]
+
+The genotype is a published name (DARTS_V2), the folder of a search, its
+``genotype.json``, a NAS-Bench-201 string, or a file with the text that the DARTS code
+prints. Without ``--config``: scikit-learn's handwritten digits, offline. A tenth of
+the training images is held out (``--config.data.valid_fraction``); the test split is
+evaluated once, at the end. The workdir then holds ``result.json``, the weights under
+PyTorch's names in ``weights.safetensors``, and ``report.html``.
+
+The same command again goes on where it was stopped; a finished run says so and changes
+nothing. Exit codes: 0 done, 1 the loss is no number any more, 2 bad input, 143 or 130
+stopped by SIGTERM or SIGINT after a checkpoint.
+"""
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments import app, build_training, launch
+from experiments.signals import StopRequest
+from nasjax import genotypes, retrain
+from nasjax.base import InputError
+from nasjax.genotype import Genotype
+from nasjax.progress import ConsoleProgress
+from nasjax.retrain.training import RESULT, WEIGHTS
+from nasjax.workdir import Workdir
+
+_DEFAULT = "experiments/configs/retrain_digits.py"
+
+_GENOTYPE = flags.DEFINE_string(
+    "genotype",
+    None,
+    "What to train: a published name, a search's folder, a file, or a string.",
+    allow_override=True,
+)
+
+
+def read_genotype(text: str | None) -> tuple[Genotype, str]:
+    """The genotype that a flag names, and a name for folders.
+
+    Raises:
+      InputError: none given, or one that cannot be read.
+    """
+    if not text:
+        known = ", ".join(genotypes.GENOTYPES)
+        raise InputError(
+            f"flag --genotype is missing: a search's folder, a file, or one of {known}"
+        )
+    path = Path(text)
+    name = path.stem
+    if not text.startswith(("|", "Genotype(")) and path.is_dir():
+        name, path = path.resolve().name, path / "genotype.json"
+        if not path.is_file():
+            raise InputError(
+                f"flag --genotype: {path.parent} has no genotype.json; its search is "
+                "not finished, or it is no search's folder"
+            )
+        text = str(path)
+    elif name == "genotype":
+        name = path.resolve().parent.name
+    try:
+        genotype = genotypes.get(text)
+    except InputError as error:
+        raise InputError(f"flag --genotype: {error}") from None
+    return genotype, re.sub(r"\W+", "_", name).strip("_")[:60]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the training the flags describe."""
+    del argv
+    started = time.perf_counter()
+    genotype, name = read_genotype(_GENOTYPE.value)
+    # The genotype is part of what the run is: another one is another run.
+    own = {"genotype": json.loads(genotype.to_json())}
+    config: dict[str, Any] = own | launch.CONFIG.value.to_dict()
+    default = launch.default_workdir(launch.config_file(), name, seed=config["seed"])
+    workdir = Workdir(launch.WORKDIR.value or default, result=RESULT)
+    if launch.is_finished(workdir, config):
+        return 0
+    parts = build_training.all_parts(config, genotype, num_devices=launch.DEVICES.value)
+    training, budget = retrain.prepare(*parts, seed=config["seed"])
+    launch.begin(workdir, config, budget, started=started)
+    workdir.write_genotype(genotype)
+    return launch.finish(
+        workdir, config, "train", _runs(training, workdir, config), _teller(workdir)
+    )
+
+
+def _runs(training: retrain.Training, workdir: Workdir, config: dict[str, Any]) -> Any:
+    """The training as `launch.finish` calls it."""
+    block = config["train"]
+
+    def run(stop: StopRequest) -> retrain.Result | None:
+        return retrain.run(
+            training,
+            workdir,
+            progress=ConsoleProgress(group="", valid="valid accuracy"),
+            steps_per_dispatch=block["steps_per_dispatch"],
+            evaluate_every=block["evaluate_every"],
+            stop=stop,
+        )
+
+    return run
+
+
+def _teller(workdir: Workdir) -> Any:
+    """What is printed of a result."""
+
+    def tell(result: retrain.Result) -> None:
+        print(
+            f"test accuracy {100 * result.test['accuracy']:.2f} %, loss "
+            f"{result.test['loss']:.4f}"
+            + (", of the averaged weights" if result.averaged else "")
+        )
+        print(f"result   {workdir.folder / RESULT}")
+        print(f"weights  {workdir.folder / WEIGHTS}")
+
+    return tell
+
+
+if __name__ == "__main__":
+    app.run(main, defaults={"config": _DEFAULT})
