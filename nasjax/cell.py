@@ -211,6 +211,47 @@ def _rows(architecture: Mixture | Path, edges: tuple[int, ...]) -> Any:
 # --- recomputation --------------------------------------------------------------
 
 
+def once_there(cotangent: Tree, pull: Callable[[], Any]) -> Any:
+    """``pull()``, not begun before ``cotangent`` has been computed.
+
+    Else the compiler begins every recomputation of a backward pass at once, and takes
+    what it can from the forward pass, which it then keeps. It does not see that the
+    branch is always the same one (NaN and infinities times zero are not one either).
+    """
+    first = jax.tree.leaves(cotangent)[0]
+    is_there = first[(0,) * first.ndim] * 0 != 1
+    shapes = jax.eval_shape(pull)
+
+    def nothing() -> Any:
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    return lax.cond(is_there, pull, nothing)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def recomputed(run: Callable[..., Tree], *operands: Tree) -> Tree:
+    """``run(*operands)``, of which the backward pass keeps the operands only.
+
+    `jax.checkpoint` says so too, but leaves it to the compiler when to begin.
+    """
+    return run(*operands)
+
+
+def _recomputed_forward(
+    run: Callable[..., Tree], *operands: Tree
+) -> tuple[Tree, tuple[Tree, ...]]:
+    return run(*operands), operands
+
+
+def _recomputed_backward(
+    run: Callable[..., Tree], operands: tuple[Tree, ...], cotangent: Tree
+) -> tuple[Tree, ...]:
+    return once_there(cotangent, lambda: jax.vjp(run, *operands)[1](cotangent))
+
+
+recomputed.defvjp(_recomputed_forward, _recomputed_backward)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def recomputed_switch(
     branches: tuple[Callable[..., Array], ...], index: Array, *operands: Tree
@@ -412,11 +453,12 @@ def _path_backward(
         step, start, edges, reverse=True
     )
     # Path's own cotangent is for its integers and keys; its weight came as `factor`.
-    path_bar = jax.tree.map(_no_gradient, path)
+    path_bar = jax.tree.map(no_gradient, path)
     return path_bar, weights_bar, factor_bar, None if inside else reads_bar, states_bar
 
 
-def _no_gradient(leaf: Array) -> Any:
+def no_gradient(leaf: Array) -> Any:
+    """The zero cotangent of an array, whatever its dtype."""
     if jnp.issubdtype(leaf.dtype, jnp.inexact):
         return jnp.zeros_like(leaf)
     return np.zeros(leaf.shape, jax.dtypes.float0)

@@ -1,13 +1,11 @@
 """The DARTS search space (Liu et al., arXiv 1806.09055, section 3.1)."""
 
 import itertools
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from nasjax import ops, supernet
 from nasjax.base import Array, Tree
@@ -17,10 +15,12 @@ from nasjax.cell import (
     apply_cell,
     cell_template,
     for_cell,
+    recomputed,
     recomputed_switch,
 )
 from nasjax.genotype import derive_two_edges_per_node
 from nasjax.space import SearchSpace
+from nasjax.spaces.stack import Stage, StageWeights, Start, States, run_stack
 from nasjax.supernet import Architecture, Settings, Supernet
 
 OPERATIONS = (
@@ -155,17 +155,19 @@ def _choose(
     entries: list[Array],
     kernels: tuple[Array, ...],
     index: Array,
-    x: Array,
+    x: Array | None,
     *,
     context: ops.Context,
 ) -> Array:
     """Input of the ``index``-th cell of a stage: an entry, or made of ``x``."""
+    if len(entries) == 1 and not kernels:
+        return entries[0]
     if not entries:
         run = jax.checkpoint(partial(ops.relu_conv_bn, context=context))
         return run(x, jnp.stack(kernels)[index])
 
-    def entry(at: int, entries: list[Array], kernel: Array, x: Array) -> Array:
-        del kernel, x
+    def entry(at: int, entries: list[Array], *made_of: Array) -> Array:
+        del made_of
         return entries[at]
 
     def made(entries: list[Array], kernel: Array, x: Array) -> Array:
@@ -174,76 +176,87 @@ def _choose(
 
     branches = [partial(entry, at) for at in range(len(entries))]
     if not kernels:
-        unused = jnp.zeros((entries[0].shape[0], x.shape[0]), jnp.float32)
-        return recomputed_switch(tuple(branches), index, entries, unused, x)
+        return recomputed_switch(tuple(branches), index, entries)
     kernel = jnp.stack(kernels)[jnp.maximum(index - len(entries), 0)]
     last = jnp.minimum(index, len(entries))
     return recomputed_switch((*branches, made), last, entries, kernel, x)
 
 
-def _run_stage(
-    weights: dict[str, Tree],
-    run_cell: Callable[[Tree, Array, Array, Array], Array],
-    before: Array,
-    previous: Array,
+def _stage(
+    cell: CellPlan,
+    length: int,
+    first: int,
     *,
-    width: int,
+    space: SearchSpace,
     context: ops.Context,
-) -> tuple[Array, Array]:
-    """Run the cells of one stage, more than one as a loop.
+) -> Stage:
+    """A run of cells as one loop.
 
     The first cells read what comes from outside the stage, in other shapes: their
     inputs are made ahead and chosen by the cell's number.
 
     Args:
-      weights: ``before`` and ``previous`` of each cell, ``edges`` stacked.
-      run_cell: ``(edge weights, cell of the stage, input, input) -> output``.
-      before: output of the cell before the previous one.
-      previous: output of the previous cell.
-      width: channels of a cell's output.
-      context: of the preprocessing.
+      cell: the first of them.
+      length: how many.
+      first: its number in the network.
+      space: the search space.
+      context: for the operations.
     """
-    prepare = jax.checkpoint(partial(_preprocess, context=context))
-    choose = partial(_choose, context=context)
-
-    if len(weights["before"]) == 1:  # nothing to loop over
-        output = run_cell(
-            jax.tree.map(lambda a: a[0], weights["edges"]),
-            jnp.zeros((), jnp.int32),
-            prepare(weights["before"][0], before),
-            prepare(weights["previous"][0], previous),
-        )
-        return previous, output
+    width = len(space.output) * cell.channels
+    prepare = partial(recomputed, partial(_preprocess, context=context))
 
     def is_inside(own: Tree) -> bool:
         return not isinstance(own, dict) and own.shape[1] == width
 
-    outside = [w for w in weights["before"] if not is_inside(w)]
-    first_entries = [
-        prepare(own, x) for own, x in zip(outside, (before, previous), strict=False)
-    ]
-    second_entries = [
-        prepare(own, previous) for own in weights["previous"] if not is_inside(own)
-    ]
-    first_kernels = weights["before"][len(first_entries) :]
-    second_kernels = weights["previous"][len(second_entries) :]
-    nothing = jnp.zeros((width, *previous.shape[1:]), previous.dtype)
+    def kernels(own: tuple[Tree, ...]) -> tuple[Array, ...]:
+        return tuple(filter(is_inside, own))
 
-    def step(
-        states: tuple[Array, Array], cell: tuple[Tree, Array]
-    ) -> tuple[tuple[Array, Array], None]:
+    def shape(states: States) -> tuple[int, ...]:
+        _, *size, batch = states[-1].shape
+        stride = 2 if cell.reduction else 1
+        return width, *(-(-n // stride) for n in size), batch
+
+    def begin(around: dict[str, Any], states: States) -> tuple[Any, Start]:
         before, previous = states
-        edges, index = cell
-        first = choose(first_entries, first_kernels, index, before)
-        second = choose(second_entries, second_kernels, index, previous)
-        return (previous, run_cell(edges, index, first, second)), None
+        outside = [own for own in around["before"] if not is_inside(own)]
+        first_entries = [
+            prepare(own, x) for own, x in zip(outside, states, strict=False)
+        ]
+        second_entries = [
+            prepare(own, previous) for own in around["previous"] if not is_inside(own)
+        ]
+        start = (
+            None if first_entries else before,
+            None if second_entries else previous,
+        )
+        return (first_entries, second_entries), start
 
-    start = (
-        nothing if first_entries else before,
-        nothing if second_entries else previous,
-    )
-    numbers = jnp.arange(len(weights["before"]))
-    return lax.scan(step, start, (weights["edges"], numbers))[0]
+    def run(
+        around: dict[str, Any],
+        edges: Tree,
+        entries: tuple[list[Array], list[Array]],
+        number: Array,
+        states: Start,
+        runs: Mixture | Path,
+    ) -> Array:
+        inputs = tuple(
+            _choose(ready, kernels(around[name]), number, x, context=context)
+            for ready, name, x in zip(
+                entries, ("before", "previous"), states, strict=True
+            )
+        )
+        own = for_cell(for_cell(runs, first), number)
+        return apply_cell(
+            edges,
+            own,
+            inputs,
+            space=space,
+            reduction=cell.reduction,
+            context=context,
+        )
+
+    cell_type = "reduce" if cell.reduction else "normal"
+    return Stage(length, cell_type, shape, begin, run)
 
 
 def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
@@ -277,39 +290,22 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
 
     context = settings.context
 
-    def run_cell(
-        cell: CellPlan, runs: Mixture | Path, edges: Tree, number: Array, *inputs: Array
-    ) -> Array:
-        return apply_cell(
-            edges,
-            for_cell(runs, number),
-            inputs,
-            space=space,
-            reduction=cell.reduction,
-            context=context,
-        )
+    chain = tuple(
+        _stage(cells[a], b - a, a, space=space, context=context) for a, b in runs
+    )
 
     def apply(weights: Tree, architecture: Architecture, images: Array) -> Array:
         x = supernet.enter(images, settings.dtype)
-        before, previous = _apply_stem(settings, weights["stem"], x)
-        for (first, end), edges in zip(runs, weights["edges"], strict=True):
-            cell = cells[first]
-            own = architecture["reduce" if cell.reduction else "normal"]
-            run = partial(run_cell, cell, for_cell(own, first))
-            stage = {
-                "before": weights["before"][first:end],
-                "previous": weights["previous"][first:end],
-                "edges": edges,
-            }
-            before, previous = _run_stage(
-                stage,
-                run,
-                before,
-                previous,
-                width=len(space.output) * cell.channels,
-                context=context,
+        states = recomputed(partial(_apply_stem, settings), weights["stem"], x)
+        stacked = tuple(
+            StageWeights(
+                {name: weights[name][a:b] for name in ("before", "previous")}, edges
             )
-        return supernet.apply_head(weights["head"], previous)
+            for (a, b), edges in zip(runs, weights["edges"], strict=True)
+        )
+        return supernet.apply_head(
+            weights["head"], run_stack(chain, stacked, architecture, states)
+        )
 
     return Supernet(
         space,

@@ -3,14 +3,20 @@
 from functools import partial
 
 import jax
-import jax.numpy as jnp
-from jax import lax
 
 from nasjax import ops, primitives, supernet
 from nasjax.base import Array, Tree
-from nasjax.cell import apply_cell, cell_template, for_cell
+from nasjax.cell import (
+    Mixture,
+    Path,
+    apply_cell,
+    cell_template,
+    for_cell,
+    recomputed,
+)
 from nasjax.genotype import derive_every_edge
 from nasjax.space import SearchSpace
+from nasjax.spaces.stack import Stage, StageWeights, Start, States, run_stack
 from nasjax.supernet import Architecture, Settings, Supernet
 
 OPERATIONS = (
@@ -66,6 +72,43 @@ def _apply_residual(
     return y + primitives.pointwise(primitives.avg_pool_2x2(x), weights["shortcut"])
 
 
+def _stage(
+    number: int, settings: Settings, *, space: SearchSpace, context: ops.Context
+) -> Stage:
+    """N cells as one loop, after a residual block where there is a stage before."""
+    reduce = partial(recomputed, partial(_apply_residual, context=context))
+    first = number * settings.num_cells
+
+    def shape(states: States) -> tuple[int, ...]:
+        channels, height, width, batch = states[-1].shape
+        if not number:
+            return channels, height, width, batch
+        return 2 * channels, height // 2, width // 2, batch
+
+    def begin(around: Tree, states: States) -> tuple[Tree, Start]:
+        return (), (reduce(around, states[-1]) if number else states[-1],)
+
+    def run(
+        around: Tree,
+        edges: Tree,
+        entries: Tree,
+        cell: Array,
+        states: Start,
+        runs: Mixture | Path,
+    ) -> Array:
+        del around, entries
+        return apply_cell(
+            edges,
+            for_cell(runs, first + cell),
+            states,
+            space=space,
+            reduction=False,
+            context=context,
+        )
+
+    return Stage(settings.num_cells, space.cell_types[0], shape, begin, run)
+
+
 def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
     """Stem; three stages of N cells with residual blocks between; BN, ReLU, head.
 
@@ -92,28 +135,18 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
         "head": supernet.head_template(widths[-1], settings.num_classes),
     }
 
+    chain = tuple(
+        _stage(number, settings, space=space, context=context)
+        for number in range(_NUM_STAGES)
+    )
+
     def apply(weights: Tree, architecture: Architecture, images: Array) -> Array:
         x = supernet.enter(images, settings.dtype)
-        x = supernet.apply_stem(weights["stem"], x, context=context)
-
-        def step(x: Array, cell: tuple[Tree, Array]) -> tuple[Array, None]:
-            own, number = cell
-            output = apply_cell(
-                own,
-                for_cell(architecture["cell"], number),
-                (x,),
-                space=space,
-                reduction=False,
-                context=context,
-            )
-            return output, None
-
-        for stage, stack in enumerate(weights["stages"]):
-            if stage:
-                residual = weights["residuals"][stage - 1]
-                x = _apply_residual(residual, x, context=context)
-            numbers = stage * settings.num_cells + jnp.arange(settings.num_cells)
-            x, _ = lax.scan(step, x, (stack, numbers))
+        stem = partial(supernet.apply_stem, context=context)
+        x = recomputed(stem, weights["stem"], x)
+        residuals = ({}, *weights["residuals"])
+        stacked = map(StageWeights, residuals, weights["stages"])
+        x = run_stack(chain, tuple(stacked), architecture, (x,))
         last = weights["last"]
         x = primitives.affine(context.batch_norm(x), last["scale"], last["offset"])
         return supernet.apply_head(weights["head"], jax.nn.relu(x))

@@ -1,0 +1,329 @@
+"""A stack of cells, run stage by stage, and what its backward pass keeps.
+
+A stage is a run of cells of one shape: one loop, so that it compiles as one cell. A
+mixture takes plain autodiff through it. A path has a backward pass of its own: of the
+whole stack only the cells' outputs are kept, each once, and one cell after the other is
+run again; beside them a step needs the memory of a single cell.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from nasjax.base import Array, Tree
+from nasjax.cell import Mixture, Path, no_gradient, once_there
+
+#: The newest outputs that a cell may read, oldest first: two in DARTS, else one.
+States = tuple[Array, ...]
+#: The same ahead of a loop; None where no cell of it reads the state.
+Start = tuple[Array | None, ...]
+
+
+class Stage(NamedTuple):
+    """A run of cells of one shape.
+
+    Attributes:
+      length: cells.
+      cell_type: key of what they run in an architecture.
+      shape: ``states -> shape`` of an output, given the states before the stage.
+      begin: ``(around, states) -> (entries, start)``: what is made once, ahead of the
+        loop, of the states before the stage, and those of them that are of the
+        stage's own shape, for its first cells to read.
+      run: ``(around, edges, entries, number, states, runs) -> output`` of the cell
+        ``number`` of the stage.
+    """
+
+    length: int
+    cell_type: str
+    shape: Callable[[States], tuple[int, ...]]
+    begin: Callable[[Tree, States], tuple[Tree, Start]]
+    run: Callable[[Tree, Tree, Tree, Array, Start, Mixture | Path], Array]
+
+
+class StageWeights(NamedTuple):
+    """Weights of a stage.
+
+    Attributes:
+      around: of the whole stage, such as preprocessing.
+      edges: of its cells, stacked.
+    """
+
+    around: Tree
+    edges: Tree
+
+
+def run_stack(
+    stages: tuple[Stage, ...],
+    weights: tuple[StageWeights, ...],
+    architecture: Mapping[str, Mixture | Path],
+    states: States,
+) -> Array:
+    """Output of the last cell.
+
+    Args:
+      stages: one after the other.
+      weights: of each.
+      architecture: what every cell type runs, all mixtures or all paths.
+      states: what the first cell may read.
+    """
+    used = {stage.cell_type: architecture[stage.cell_type] for stage in stages}
+    paths = {name: runs for name, runs in used.items() if isinstance(runs, Path)}
+    if len(paths) == len(used):
+        factors = {name: path.weight for name, path in paths.items()}
+        # An array that is read twice, such as a stem's output, is kept once.
+        distinct = {id(state): state for state in states}
+        places = tuple(list(distinct).index(id(state)) for state in states)
+        first = tuple(distinct.values())
+        return _run_paths(_Stack(stages, places), weights, factors, paths, first)
+    for stage, own in zip(stages, weights, strict=True):
+        states = _mixed_stage(stage, own, used[stage.cell_type], states)
+    return states[-1]
+
+
+def _mixed_stage(
+    stage: Stage, weights: StageWeights, runs: Mixture | Path, states: States
+) -> States:
+    """The states after a stage, under plain autodiff."""
+    around, edges = weights
+    entries, start = stage.begin(around, states)
+    if stage.length == 1:
+        return (*states[1:], _only_cell(stage, weights, entries, start, runs))
+
+    def step(reads: States, cell: tuple[Tree, Array]) -> tuple[States, None]:
+        own, number = cell
+        output = stage.run(around, own, entries, number, reads, runs)
+        return (*reads[1:], output), None
+
+    nothing = jnp.zeros(stage.shape(states), states[-1].dtype)
+    reads = tuple(nothing if state is None else state for state in start)
+    ends, _ = lax.scan(step, reads, (edges, jnp.arange(stage.length)))
+    return ends
+
+
+def _only_cell(
+    stage: Stage, weights: StageWeights, entries: Tree, start: Start, runs: Any
+) -> Array:
+    """The output of a stage of one cell, which needs no loop."""
+    own = jax.tree.map(lambda leaf: leaf[0], weights.edges)
+    first = jnp.zeros((), jnp.int32)
+    return stage.run(weights.around, own, entries, first, start, runs)
+
+
+# --- paths ----------------------------------------------------------------------
+
+
+class _Stack(NamedTuple):
+    """What is constant in a stack: its stages, and where its first states stand."""
+
+    stages: tuple[Stage, ...]
+    places: tuple[int, ...]
+
+    def before(self, first: tuple[Array, ...]) -> States:
+        """The states before the first stage."""
+        return tuple(first[place] for place in self.places)
+
+
+class _Outputs(NamedTuple):
+    """Outputs of a stage's cells: the newest as they are read, the older stacked."""
+
+    older: Array
+    newest: States
+
+    def after(self, states: States) -> States:
+        """The states after the stage, given those before it."""
+        return (*states, *self.newest)[-len(states) :]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _run_paths(
+    stack: _Stack,
+    weights: tuple[StageWeights, ...],
+    factors: dict[str, Array],
+    paths: dict[str, Path],
+    first: tuple[Array, ...],
+) -> Array:
+    return _paths_forward(stack, weights, factors, paths, first)[0]
+
+
+def _paths_forward(
+    stack: _Stack,
+    weights: tuple[StageWeights, ...],
+    factors: dict[str, Array],
+    paths: dict[str, Path],
+    first: tuple[Array, ...],
+) -> tuple[Array, tuple[Any, ...]]:
+    states, kept = stack.before(first), []
+    for stage, own in zip(stack.stages, weights, strict=True):
+        path = paths[stage.cell_type]._replace(weight=factors[stage.cell_type])
+        kept.append(_run_stage(stage, own, path, states))
+        states = kept[-1].after(states)
+    return states[-1], (weights, factors, paths, first, tuple(kept))
+
+
+def _run_stage(
+    stage: Stage, weights: StageWeights, path: Path, states: States
+) -> _Outputs:
+    """Outputs of all cells of a stage, whose loop has no other buffer."""
+    around, edges = weights
+    entries, start = stage.begin(around, states)
+    if stage.length == 1:
+        only = _only_cell(stage, weights, entries, start, path)
+        return _Outputs(only[None][:0], (only,))
+
+    def step(outputs: Array, cell: tuple[Tree, Array]) -> tuple[Array, None]:
+        own, number = cell
+        reads = _reads(start, _Outputs(outputs, ()), number, length=stage.length)
+        output = stage.run(around, own, entries, number, reads, path)
+        return outputs.at[number].set(output), None
+
+    empty = jnp.zeros((stage.length, *stage.shape(states)), states[-1].dtype)
+    outputs, _ = lax.scan(step, empty, (edges, jnp.arange(stage.length)))
+    split = stage.length - min(stage.length, len(states))
+    return _Outputs(outputs[:split], tuple(outputs[split:]))
+
+
+def _reads(start: Start, outputs: _Outputs, number: Array, *, length: int) -> States:
+    """The states that cell ``number`` of ``length`` reads, from where they are."""
+    arity, (older, newest) = len(start), outputs
+    # Positions count the states from the first of ``start``.
+    alone = {at: state for at, state in enumerate(start) if state is not None}
+    alone |= {arity + len(older) + at: state for at, state in enumerate(newest)}
+    reads = []
+    for k in range(arity):
+        at = number + k
+        if len(older):
+            state = older[jnp.clip(at - arity, 0, len(older) - 1)]
+        else:
+            state = newest[0]
+        for position, one in alone.items():
+            if k <= position < k + length and one is not state:
+                state = jnp.where(at == position, one, state)
+        reads.append(state)
+    return tuple(reads)
+
+
+def _paths_backward(
+    stack: _Stack, residuals: tuple[Any, ...], cotangent: Array
+) -> tuple[Any, ...]:
+    weights, factors, paths, first, kept = residuals
+    before = [stack.before(first)]  # the states before each stage, and after the last
+    for outputs in kept:
+        before.append(outputs.after(before[-1]))
+    bars = (*map(jnp.zeros_like, before[-1][:-1]), cotangent)
+    factor_bars = jax.tree.map(jnp.zeros_like, factors)
+    weight_bars: list[StageWeights] = []
+    for index, stage in reversed(list(enumerate(stack.stages))):
+        kind = stage.cell_type
+        pull = partial(
+            _pull_stage,
+            stage,
+            paths[kind]._replace(weight=factors[kind]),
+            weights[index],
+            before[index],
+            kept[index]._replace(newest=kept[index].newest[:-1]),
+            bars,
+        )
+        own, factor_bar, bars = once_there(bars[-1], pull)
+        factor_bars[kind] += factor_bar
+        weight_bars.append(own)
+    first_bars = list(map(jnp.zeros_like, first))
+    for place, bar in zip(stack.places, bars, strict=True):
+        first_bars[place] += bar
+    path_bars = jax.tree.map(no_gradient, paths)  # their weights came as factors
+    return tuple(reversed(weight_bars)), factor_bars, path_bars, tuple(first_bars)
+
+
+_run_paths.defvjp(_paths_forward, _paths_backward)
+
+
+def _pull_stage(
+    stage: Stage,
+    path: Path,
+    weights: StageWeights,
+    states: States,
+    outputs: _Outputs,
+    bars: States,
+) -> tuple[StageWeights, Array, States]:
+    """Cotangents of a stage's weights, its path's weights and the states before it.
+
+    Args:
+      stage: the stage.
+      path: what its cells run.
+      weights: of the stage.
+      states: before the stage.
+      outputs: of its cells but the last.
+      bars: cotangents of the states after the stage.
+    """
+    around, edges = weights
+    entries, start = stage.begin(around, states)
+
+    def run(shared: Tree, own: Tree, reads: Start, *, number: Array) -> Array:
+        around, factor, entries = shared
+        runs = path._replace(weight=factor)
+        return stage.run(around, own, entries, number, reads, runs)
+
+    shared = around, path.weight, entries
+    inside = bars[-min(stage.length, len(bars)) :]
+    if stage.length == 1:
+        pulled = _pull_only(run, shared, edges, start, inside)
+    else:
+        pulled = _pull_loop(run, shared, edges, start, outputs, inside)
+    (around_bar, factor_bar, entries_bar), edges_bar, start_bar = pulled
+    _, pull_begin = jax.vjp(stage.begin, around, states)
+    begin_bar, states_bar = pull_begin((entries_bar, start_bar))
+    around_bar = jax.tree.map(jnp.add, around_bar, begin_bar)
+    # States after the stage that are from before it pass their cotangents on.
+    through = bars[: len(bars) - len(inside)]
+    older = states_bar[: len(states_bar) - len(through)]
+    newer = map(jnp.add, states_bar[len(older) :], through)
+    return StageWeights(around_bar, edges_bar), factor_bar, (*older, *newer)
+
+
+def _pull_only(
+    run: Callable[..., Array],
+    shared: Tree,
+    edges: Tree,
+    start: Start,
+    bars: States,
+) -> tuple[Tree, Tree, Start]:
+    """Cotangents of a stage of one cell."""
+    own = jax.tree.map(lambda leaf: leaf[0], edges)
+    only = partial(run, number=jnp.zeros((), jnp.int32))
+    shared_bar, own_bar, start_bar = jax.vjp(only, shared, own, start)[1](bars[-1])
+    return shared_bar, jax.tree.map(lambda leaf: leaf[None], own_bar), start_bar
+
+
+def _pull_loop(
+    run: Callable[..., Array],
+    shared: Tree,
+    edges: Tree,
+    start: Start,
+    outputs: _Outputs,
+    bars: States,
+) -> tuple[Tree, Tree, Start]:
+    """Cotangents of a stage's loop, cell after cell from the last."""
+    length = len(outputs.older) + len(outputs.newest) + 1
+
+    def step(carry: tuple[States, Tree], cell: tuple[Tree, Array]) -> tuple[Any, Tree]:
+        bars, totals = carry
+        own, number = cell
+        reads = _reads(start, outputs, number, length=length)
+        _, pull = jax.vjp(partial(run, number=number), shared, own, reads)
+        shared_bar, own_bar, reads_bar = pull(bars[-1])
+        totals = jax.tree.map(jnp.add, totals, shared_bar)
+        older = map(jnp.add, bars[:-1], reads_bar[1:])
+        return ((reads_bar[0], *older), totals), own_bar
+
+    zeros = jax.tree.map(jnp.zeros_like, shared)
+    (start_bar, totals), edges_bar = lax.scan(
+        step, (bars, zeros), (edges, jnp.arange(length)), reverse=True
+    )
+    read = (
+        None if state is None else bar
+        for state, bar in zip(start, start_bar, strict=True)
+    )
+    return totals, edges_bar, tuple(read)
