@@ -67,7 +67,7 @@ for line in sys.stdin:
         sys.argv[1:] = order["flags"]
         code = "the launcher returned"
         try:
-            runpy.run_module("experiments.search", run_name="__main__", alter_sys=True)
+            runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
         except SystemExit as end:
             code = end.code
         except BaseException:
@@ -81,7 +81,7 @@ for line in sys.stdin:
 
 
 class Launcher:
-    """Launches of ``experiments.search`` that begin within a tenth of a second."""
+    """Launches, by default of the search, that begin within a tenth of a second."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -99,12 +99,14 @@ class Launcher:
     def __call__(
         self,
         *flags: str,
+        module: str = "experiments.search",
         cwd: pathlib.Path = ROOT,
         environment: Mapping[str, str] = {},
     ) -> Ended:
         with tempfile.TemporaryDirectory() as folder:
             out, err = (pathlib.Path(folder) / name for name in ("out", "err"))
             order = {
+                "module": module,
                 "flags": flags,
                 "cwd": str(cwd),
                 "environment": dict(environment),

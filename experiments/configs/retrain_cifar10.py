@@ -9,7 +9,8 @@ A tenth of the training images is held out; ``:darts``, ``:sd_darts``, ``:msg_da
 For a GPU, with ``--config.network.dtype=bfloat16 --config.network.loop=False``; the
 full length was not run here.
 
-``:smoke`` touches every part on two cores.
+``:smoke`` touches every part: 72 s on two cores of an AMD EPYC with other work, nothing
+compiled before.
 """
 
 from ml_collections import ConfigDict
