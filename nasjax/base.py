@@ -43,3 +43,11 @@ class InputError(ValueError):
 
     The launchers print it to stderr without a traceback and exit with code 2.
     """
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on although it was asked for rightly, in one line.
+
+    Numbers that are none any more, a full disk, no memory left. What the line says is
+    where the run stands and what helps; the launchers print it and exit with code 1.
+    """

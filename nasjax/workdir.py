@@ -2,13 +2,21 @@
 
 Every file is complete or absent: it is written beside its name and moved there.
 `metrics.jsonl` alone grows by lines, and a resumed run cuts off what came after its
-checkpoint.
+checkpoint. One process at a time holds the folder.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import platform
-from collections.abc import Mapping
+import re
+import socket
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -16,19 +24,59 @@ from typing import Any
 
 import jax
 import numpy as np
-import tensorboardX
 
-from nasjax.base import InputError
+from nasjax.base import InputError, RunError
+from nasjax.events import Events
 from nasjax.genotype import Genotype
 
+#: What a file is named until it is whole.
+_PART = ".part"
+_LOCK = ".lock"
 _PACKAGES = ("nasjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def write_atomically(path: Path, data: str | bytes) -> None:
     """Write a file so that a reader sees the old one or the new one, whole."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data.encode() if isinstance(data, str) else data)
-    os.replace(part, path)
+    with _replacing(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Any]:
+    """A file that takes a path's place once it is written, and on the disk."""
+    part = path.with_name(path.name + _PART)
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()  # on a full disk it would take the room of what is missing
+        raise
+
+
+def safe_name(text: str) -> str:
+    """A name for a folder that is one, whatever the text: no way out, nothing hidden.
+
+    >>> safe_name("a_b-smoke"), safe_name("../../etc"), safe_name("")
+    ('a_b-smoke', '_.._etc', '_')
+    """
+    name = re.sub(r"[^\w.=+-]", "_", text, flags=re.ASCII)
+    return re.sub(r"^[.-]+", "", name)[:150] or "_"
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Tell a write that fails in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written: {error.strerror}; the last checkpoint is "
+            "sound, and once this is mended the same command goes on"
+        ) from error
 
 
 def differences(
@@ -54,7 +102,9 @@ class Workdir:
         """Name the folder, and the file that a finished run leaves there."""
         self.folder = Path(folder)
         self._result = result
-        self._events: Any = None
+        self.config: dict[str, Any] = {}
+        self._events = Events(self.folder)
+        self._lock: int | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -82,9 +132,10 @@ class Workdir:
         above = next(
             p for p in (self.folder, *self.folder.absolute().parents) if p.exists()
         )
-        usable = above.is_dir() and os.access(above, os.W_OK | os.X_OK)
-        if not (usable or self.finished):
+        if not (self.finished or _is_writable(above)):
             raise InputError(f"workdir {self.folder} cannot be written below {above}")
+        if self._lock is None and (holder := _holder(self.folder / _LOCK)):
+            raise InputError(_in_use(self.folder, holder))
         path = self.folder / "config.json"
         if not path.exists():
             return
@@ -102,25 +153,56 @@ class Workdir:
             )
 
     def open(self, config: Mapping[str, Any]) -> bool:
-        """Make the folder and write what the run is.
+        """Make the folder, hold it until `close`, and write what the run is.
 
         Returns:
           Whether it is a new run.
 
         Raises:
-          InputError: the folder cannot be written.
+          InputError: the folder cannot be written, or another process holds it.
         """
-        is_new = not (self.folder / "metrics.jsonl").exists()
+        self.config = json.loads(json.dumps(config))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._hold()
+            for part in self.folder.glob(f"*{_PART}"):  # of a process that was killed
+                part.unlink()
             text = json.dumps(config, indent=2) + "\n"
             write_atomically(self.folder / "config.json", text)
+            is_new = not _has_line(self._metrics)
+            if is_new:
+                self._metrics.unlink(missing_ok=True)
         except OSError as error:
+            self.close()
             raise InputError(
                 f"workdir {self.folder} cannot be written: {error.strerror}"
             ) from None
-        self._events = tensorboardX.SummaryWriter(str(self.folder), flush_secs=10)
         return is_new
+
+    @property
+    def _metrics(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    def _hold(self) -> None:
+        """Take the lock; the system gives it back when the process ends, however."""
+        if self._lock is not None:
+            return
+        path = self.folder / _LOCK
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise InputError(_in_use(self.folder, _told(path))) from None
+        except OSError as error:  # a file system that has no locks
+            print(
+                f"warning: {self.folder} cannot be locked ({error.strerror}); no other "
+                "process may use it meanwhile",
+                file=sys.stderr,
+            )
+        self._lock = lock
+        os.truncate(lock, 0)
+        os.write(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
     def describe(self, **facts: Any) -> None:
         """Write the environment: versions, device, and facts of the run."""
@@ -135,18 +217,18 @@ class Workdir:
             **{name: metadata.version(name) for name in _PACKAGES},
             **facts,
         }
-        text = json.dumps(environment, indent=2) + "\n"
-        write_atomically(self.folder / "environment.json", text)
+        path = self.folder / "environment.json"
+        with _writing(path):
+            write_atomically(path, json.dumps(environment, indent=2) + "\n")
 
     def log(
         self, phase: str, *, step: int, epoch: int, values: Mapping[str, float]
     ) -> None:
         """Append one line to `metrics.jsonl`, and to the TensorBoard events."""
         line = {"step": step, "epoch": epoch, "phase": phase, "values": dict(values)}
-        with (self.folder / "metrics.jsonl").open("a") as file:
+        with _writing(self._metrics), self._metrics.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        for name, value in values.items():
-            self._events.add_scalar(f"{phase}/{name}", value, step)
+        self._events.add({f"{phase}/{name}": v for name, v in values.items()}, step)
 
     def rewind(self, step: int, epoch: int) -> list[dict[str, np.ndarray]]:
         """Drop what was written after a checkpoint.
@@ -156,45 +238,106 @@ class Workdir:
           epoch: epochs that were complete at the checkpoint.
 
         Returns:
-          The alphas at the start and after each complete epoch.
+          The alphas at the start and after each complete epoch; none where no alpha
+          was ever written.
+
+        Raises:
+          InputError: alphas that are damaged, or of fewer epochs.
         """
-        path = self.folder / "metrics.jsonl"
-        if path.exists():
-            kept = [
-                line for line in path.read_text().splitlines() if _is_of(line, step)
-            ]
-            write_atomically(path, "".join(line + "\n" for line in kept))
-        alphas = self.folder / "alphas.npz"
-        if not alphas.exists():
+        if self._metrics.exists():
+            lines = self._metrics.read_text(errors="replace").splitlines()
+            kept = [line for line in lines if _is_before(line, step)]
+            with _writing(self._metrics):
+                write_atomically(self._metrics, "".join(f"{line}\n" for line in kept))
+            self._events.purge_after(step)
+        return self._read_alphas(epoch)
+
+    def _read_alphas(self, epoch: int) -> list[dict[str, np.ndarray]]:
+        path = self.folder / "alphas.npz"
+        if not path.exists():
             return []
-        with np.load(alphas, allow_pickle=False) as stored:
-            history = {name: stored[name][: epoch + 1] for name in stored.files}
-        length = min(map(len, history.values()))
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                history = {name: stored[name][: epoch + 1] for name in stored.files}
+            length = min(map(len, history.values()), default=0)
+            if length < epoch + 1:
+                raise ValueError(f"it holds {length} of {epoch + 1} alphas")
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise InputError(
+                f"{path} cannot be read ({' '.join(str(error).split())}), and the run "
+                f"cannot go on without; remove {self.folder} to start again"
+            ) from None
         return [{name: a[i] for name, a in history.items()} for i in range(length)]
 
     def write_alphas(self, history: list[dict[str, np.ndarray]]) -> None:
         """Write `alphas.npz`: per cell type ``[epochs + 1, E, O]``."""
-        part = self.folder / "alphas.npz.part"
-        with part.open("wb") as file:
-            stacked = {
-                name: np.stack([a[name] for a in history]) for name in history[0]
-            }
+        path = self.folder / "alphas.npz"
+        stacked = {name: np.stack([a[name] for a in history]) for name in history[0]}
+        with _writing(path), _replacing(path) as file:
             np.savez(file, allow_pickle=False, **stacked)
-        os.replace(part, self.folder / "alphas.npz")
 
     def write_genotype(self, genotype: Genotype) -> None:
         """Write the genotype."""
-        write_atomically(self.genotype, genotype.to_json() + "\n")
+        with _writing(self.genotype):
+            write_atomically(self.genotype, genotype.to_json() + "\n")
 
     def close(self) -> None:
-        """Flush the TensorBoard events."""
-        if self._events is not None:
-            self._events.close()
+        """Flush the TensorBoard events, and give the folder back."""
+        self._events.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
-def _is_of(line: str, step: int) -> bool:
-    """Whether a line of metrics is whole and not later than a step."""
+def _is_writable(folder: Path) -> bool:
+    """Whether something can be made in a folder; rights alone do not tell."""
     try:
-        return bool(json.loads(line)["step"] <= step)
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _is_before(line: str, step: int) -> bool:
+    """Whether a line of metrics is whole, and of what a checkpoint's step has seen.
+
+    The result is written after the last checkpoint, and then again.
+    """
+    try:
+        row = json.loads(line)
+        return bool(row["step"] <= step) and row["phase"] != "result"
     except (ValueError, KeyError, TypeError):
         return False
+
+
+def _has_line(path: Path) -> bool:
+    """Whether a file of metrics has a whole line."""
+    return path.exists() and b"\n" in path.read_bytes()
+
+
+def _holder(lock: Path) -> str:
+    """Which process holds a folder; an empty text for none."""
+    try:
+        file = os.open(lock, os.O_RDONLY)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _told(lock)
+    except OSError:
+        return ""
+    finally:
+        os.close(file)
+    return ""
+
+
+def _told(lock: Path) -> str:
+    return lock.read_text(errors="replace").strip() or "another process"
+
+
+def _in_use(folder: Path, holder: str) -> str:
+    return (
+        f"workdir {folder} is in use by {holder}; wait for its end or give another "
+        "--workdir"
+    )

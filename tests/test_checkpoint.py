@@ -1,17 +1,21 @@
 """Checkpoints give back every bit, or nothing."""
 
+import contextlib
+import json
 import pathlib
+import resource
 import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
-from nasjax.base import InputError
+from nasjax.base import InputError, RunError
 from nasjax.bilevel import SearchState
-from nasjax.checkpoint import Checkpoints
+from nasjax.checkpoint import Checkpoints, steps
 from nasjax.search import fingerprint
 from tests import searching
 
@@ -26,15 +30,15 @@ def assert_same_bits(found, expected) -> None:
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
-def save(folder: pathlib.Path, **states) -> None:
-    checkpoints = Checkpoints(folder)
+def save(folder: pathlib.Path, config=None, **states) -> None:
+    checkpoints = Checkpoints(folder, config)
     for name, state in states.items():
         checkpoints.save(int(name.removeprefix("step")), state)
     checkpoints.close()
 
 
-def restore(folder: pathlib.Path, template):
-    checkpoints = Checkpoints(folder)
+def restore(folder: pathlib.Path, template, config=None):
+    checkpoints = Checkpoints(folder, config)
     state = checkpoints.restore(template)
     checkpoints.close()
     return state
@@ -47,6 +51,8 @@ TREES = {
     "integers": [np.array(-1, np.int32), np.array([0, 255], np.uint8)],
     "bools": {"mask": np.array([True, False]), "none": ()},
     "scalar": np.array(2**31 - 1, np.int32),
+    "empty": {"nothing": np.zeros((0, 3), np.float32), "one": np.ones(1, np.float32)},
+    "names": {"a/b": {"c.d": np.zeros(2, np.float32)}, "e": [np.ones(2, np.float32)]},
 }
 
 
@@ -149,34 +155,207 @@ def test_nothing_gives_nothing(tmp_path, made: bool):
 
 def test_a_save_that_was_cut_off_is_not_restored(tmp_path):
     save(tmp_path, step1={"value": jnp.float32(1)}, step2={"value": jnp.float32(2)})
-    (tmp_path / "2").rename(tmp_path / "2.orbax-checkpoint-tmp")
+    unfinished = tmp_path / "2.orbax-checkpoint-tmp"
+    (tmp_path / "2").rename(unfinished)
     assert restore(tmp_path, {"value": jnp.zeros(())})["value"] == 1
+    assert unfinished.exists()  # whoever only reads may meet a save under way
+    save(tmp_path, step3={"value": jnp.float32(3)})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "3"]
+
+
+# --- damaged ---------------------------------------------------------------------
 
 
 def remove_arrays(step: pathlib.Path) -> None:
-    shutil.rmtree(step / "default")
+    shutil.rmtree(step / "d")
+    shutil.rmtree(step / "ocdbt.process_0")
 
 
 def cut_arrays(step: pathlib.Path) -> None:
-    for file in (step / "default").rglob("*"):
+    for file in step.rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[:10])
 
 
-@pytest.mark.parametrize("damage", [remove_arrays, cut_arrays])
-def test_a_damaged_checkpoint_is_named_and_can_be_given_up(tmp_path, damage):
-    save(tmp_path, step1={"value": jnp.float32(1)}, step2={"value": jnp.float32(2)})
+def change_a_bit(step: pathlib.Path) -> None:
+    """Sound files of other bits under the sum of the first."""
+    content = read_content(step)
+    content["state"]["value"] = np.float32(3)
+    write_content(step, content)
+
+
+def change_sum(step: pathlib.Path) -> None:
+    content = read_content(step)
+    about = json.loads(content["about"].tobytes()) | {"sha256": "0" * 64}
+    write_content(step, content | {"about": as_bytes(json.dumps(about))})
+
+
+def cut_about(step: pathlib.Path) -> None:
+    content = read_content(step)
+    write_content(step, content | {"about": content["about"][:20]})
+
+
+def leave_out(step: pathlib.Path) -> None:
+    write_content(step, {"about": read_content(step)["about"]})
+
+
+def as_bytes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+def read_content(step: pathlib.Path):
+    return ocp.StandardCheckpointer().restore(step)
+
+
+def write_content(step: pathlib.Path, content) -> None:
+    shutil.rmtree(step)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(step, content)
+
+
+def empty(step: pathlib.Path) -> None:
+    shutil.rmtree(step)
+    step.mkdir()
+
+
+DAMAGES = [
+    remove_arrays,
+    cut_arrays,
+    change_a_bit,
+    change_sum,
+    cut_about,
+    leave_out,
+    empty,
+]
+TEMPLATE = {"value": jnp.zeros(())}
+
+
+def two(folder: pathlib.Path) -> None:
+    save(folder, step1={"value": jnp.float32(1)}, step2={"value": jnp.float32(2)})
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path, damage, capsys):
+    two(tmp_path)
     damage(tmp_path / "2")
-    template = {"value": jnp.zeros(())}
-    with pytest.raises(InputError, match="remove it to go on") as raised:
-        restore(tmp_path, template)
-    assert f"checkpoint {tmp_path / '2'} cannot be read" in str(raised.value)
+    checkpoints = Checkpoints(tmp_path)
+    state = checkpoints.restore(TEMPLATE)
+    assert state["value"] == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"warning: checkpoint {tmp_path / '2'} cannot be ")
+    assert error.endswith("; going on after step 1\n")
+    assert error.count("\n") == 1
+    # The run comes to step 2 again, and this time it is saved.
+    checkpoints.save(2, {"value": jnp.float32(7)})
+    checkpoints.close()
+    assert restore(tmp_path, TEMPLATE)["value"] == 7
+    assert steps(tmp_path) == [2, 1]
+
+
+def test_checkpoints_after_the_one_gone_back_to_do_not_outlive_it(tmp_path):
+    two(tmp_path)
+    change_sum(tmp_path / "2")
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.restore(TEMPLATE)["value"] == 1
+    checkpoints.save(1, {"value": jnp.float32(7)})  # it is there
+    checkpoints.close()
+    assert steps(tmp_path) == [2, 1]
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.restore(TEMPLATE)
+        checkpoints.save(3, {"value": jnp.float32(3)})
+    assert steps(tmp_path) == [3, 1]
+
+
+def test_where_all_are_damaged_a_person_decides(tmp_path):
+    two(tmp_path)
+    for step in "12":
+        change_sum(tmp_path / step)
+    with pytest.raises(InputError, match="to start from the beginning") as raised:
+        restore(tmp_path, TEMPLATE)
+    assert str(raised.value).startswith(f"checkpoint {tmp_path / '2'} cannot be ")
     assert "\n" not in str(raised.value)
-    shutil.rmtree(tmp_path / "2")
-    assert restore(tmp_path, template)["value"] == 1
 
 
-def test_a_checkpoint_of_another_structure_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("template", "named"),
+    [
+        ({"other": jnp.zeros(3)}, "other is absent there and float32[3] here"),
+        ({"value": jnp.zeros(4)}, r"value is float32[3] there and float32[4] here"),
+        (
+            {"value": jnp.zeros(3, jnp.int32)},
+            "value is float32[3] there and int32[3] here",
+        ),
+        (
+            {"value": jnp.zeros(3), "key": jax.random.key(0)},
+            "key:threefry2x32 is absent there and uint32[2] here",
+        ),
+    ],
+)
+def test_a_checkpoint_of_another_structure_is_refused(tmp_path, template, named: str):
     save(tmp_path, step1={"value": jnp.zeros(3)})
-    with pytest.raises(InputError, match="cannot be read"):
-        restore(tmp_path, {"other": jnp.zeros(3)})
+    with pytest.raises(InputError, match="is of another structure") as raised:
+        restore(tmp_path, template)
+    assert named in str(raised.value)
+
+
+def test_a_key_of_another_kind_is_refused(tmp_path):
+    save(tmp_path, step1={"key": jax.random.key(0, impl="rbg")})
+    with pytest.raises(InputError, match="is of another structure"):
+        restore(tmp_path, {"key": jax.random.key(0, impl="unsafe_rbg")})
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
+    config = {"seed": 0, "search": {"epochs": 2, "batch_size": 4}}
+    save(tmp_path, config, step1={"value": jnp.float32(1)})
+    assert restore(tmp_path, TEMPLATE, config)["value"] == 1
+    assert restore(tmp_path, TEMPLATE)["value"] == 1
+    other = {"seed": 1, "search": {"epochs": 3, "batch_size": 4}}
+    with pytest.raises(InputError) as raised:
+        restore(tmp_path, TEMPLATE, other)
+    assert str(raised.value) == (
+        f"checkpoint {tmp_path / '1'} is of another run: search.epochs is 2 there and "
+        "3 here; seed is 0 there and 1 here; give another --workdir"
+    )
+
+
+# --- a disk that is full ---------------------------------------------------------
+
+
+@contextlib.contextmanager
+def small_files(limit: int = 1000):
+    """Files may grow so far: the system itself refuses the rest of a write."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_save_that_fails_is_told_and_leaves_the_last_good_one(tmp_path):
+    template = {"value": jnp.zeros(100_000)}
+    noise = jax.random.normal(jax.random.key(0), (100_000,))  # not to be compressed
+    save(tmp_path, step1={"value": noise})
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.restore(template)
+    with small_files():
+        checkpoints.save(2, {"value": noise + 1.0})
+        with pytest.raises(RunError) as raised:
+            checkpoints.close()
+    message = str(raised.value)
+    assert message.startswith(f"checkpoint {tmp_path / '2'} cannot be written (")
+    assert "that of step 1 is sound" in message
+    assert "\n" not in message
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    np.testing.assert_array_equal(restore(tmp_path, template)["value"], noise)
+
+
+def test_a_failure_in_the_background_is_told_at_the_next_look(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    with small_files(10):
+        checkpoints.save(1, {"value": jnp.zeros(1000)})
+        with pytest.raises(RunError, match="cannot be written"):
+            checkpoints.save(2, {"value": jnp.zeros(1000)})
+    checkpoints.check()  # told once
+    checkpoints.close()
+    assert steps(tmp_path) == []

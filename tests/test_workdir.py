@@ -3,15 +3,20 @@
 import json
 import pathlib
 import resource
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from tensorboardX.proto import event_pb2
 
 from nasjax import spaces
-from nasjax.base import InputError
+from nasjax.base import InputError, RunError
 from nasjax.genotype import Genotype, derive
-from nasjax.workdir import Workdir, differences, write_atomically
+from nasjax.workdir import Workdir, differences, safe_name, write_atomically
+from tests.launching import environment
 
 CONFIG = {"seed": 0, "data": {"name": "digits"}, "search": {"epochs": 2}}
 
@@ -139,7 +144,7 @@ def test_alphas_that_cannot_be_written_leave_the_old_ones(tmp_path, small_disk):
     workdir = opened(tmp_path)
     workdir.write_alphas([{"cell": np.zeros((6, 5))}])
     before = (tmp_path / "alphas.npz").read_bytes()
-    with pytest.raises(OSError, match="File too large"), small_disk:
+    with pytest.raises(RunError, match="File too large"), small_disk:
         workdir.write_alphas([{"cell": np.ones((6, 5))}] * 2)
     workdir.close()
     assert (tmp_path / "alphas.npz").read_bytes() == before
@@ -183,15 +188,20 @@ def events(folder: pathlib.Path) -> list[tuple[str, int, float]]:
 
     A record is its length in eight bytes, their CRC, the data, its CRC.
     """
-    found = []
-    for file in sorted(folder.glob("events.out.tfevents.*")):
-        data = file.read_bytes()
-        while data:
-            length = int.from_bytes(data[:8], "little")
-            event = event_pb2.Event.FromString(data[12 : 12 + length])
-            data = data[16 + length :]
-            found += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
-    return found
+    return [
+        (value.tag, event.step, value.simple_value)
+        for file in sorted(folder.glob("events.out.tfevents.*"))
+        for event in records(file)
+        for value in event.summary.value
+    ]
+
+
+def records(file: pathlib.Path) -> Iterator[event_pb2.Event]:
+    data = file.read_bytes()
+    while data:
+        length = int.from_bytes(data[:8], "little")
+        yield event_pb2.Event.FromString(data[12 : 12 + length])
+        data = data[16 + length :]
 
 
 def test_metrics_go_to_both_files(tmp_path):
@@ -270,3 +280,149 @@ def test_rewinding_an_empty_folder_finds_nothing(tmp_path):
     assert workdir.rewind(0, 0) == []
     workdir.close()
     assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_result_goes_with_what_came_after_the_checkpoint(tmp_path):
+    workdir = logged(tmp_path)
+    workdir.open(CONFIG)
+    workdir.log("result", step=6, epoch=1, values={"loss": 0.0})
+    workdir.rewind(6, 2)
+    workdir.close()
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+    assert [row["phase"] for row in rows] == ["train"] * 6
+
+
+@pytest.mark.parametrize("torn", ["", '{"step": 0, "epo'])
+def test_a_run_without_a_whole_line_of_metrics_is_new(tmp_path, torn: str):
+    """Killed in its first line, it logs it again, once."""
+    (tmp_path / "metrics.jsonl").write_text(torn)
+    workdir = Workdir(tmp_path)
+    assert workdir.open(CONFIG)
+    workdir.log("budget", step=0, epoch=0, values={})
+    workdir.close()
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
+    assert not Workdir(tmp_path).open(CONFIG)
+
+
+def test_tensorboard_is_told_what_to_leave_out(tmp_path):
+    workdir = logged(tmp_path)
+    workdir.open(CONFIG)
+    workdir.rewind(4, 1)
+    (tmp_path / "other").mkdir()
+    for file in tmp_path.glob("events.out.tfevents.*"):
+        file.rename(tmp_path / "other" / file.name)
+    workdir.log("train", step=5, epoch=1, values={"loss": 0.0})
+    workdir.close()
+    (file,) = tmp_path.glob("events.out.tfevents.*")
+    found = [event.step for event in records(file) if event.HasField("session_log")]
+    assert found == [5]
+    assert events(tmp_path) == [("train/loss", 5, 0.0)]
+
+
+def test_events_that_cannot_be_written_are_told_once(tmp_path, small_disk, capsys):
+    workdir = opened(tmp_path)
+    workdir.log("train", step=1, epoch=0, values={"loss": 0.0})
+    long = {f"loss_{i}": 0.0 for i in range(1000)}
+    with small_disk:
+        for _ in range(3):
+            workdir._events.add(long, 2)
+            workdir._events.close()
+    assert capsys.readouterr().err == (
+        f"warning: no more TensorBoard events in {tmp_path}: File too large\n"
+    )
+    workdir.log("train", step=3, epoch=0, values={"loss": 0.0})
+    workdir.close()
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_metrics_that_cannot_be_written_are_told(tmp_path, small_disk):
+    workdir = opened(tmp_path)
+    with (
+        pytest.raises(RunError, match=r"metrics\.jsonl cannot be written") as raised,
+        small_disk,
+    ):
+        workdir.log("train", step=1, epoch=0, values={"x" * 100: 0.0})
+    workdir.close()
+    assert "the same command goes on" in str(raised.value)
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path):
+    opened(tmp_path).close()
+    (tmp_path / "alphas.npz.part").write_bytes(b"PK")
+    opened(tmp_path).close()
+    assert not list(tmp_path.glob("*.part"))
+
+
+# --- one process at a time -------------------------------------------------------
+
+_HOLD = """
+import sys
+from nasjax.workdir import Workdir
+workdir = Workdir(sys.argv[1])
+workdir.open({"seed": 0, "data": {"name": "digits"}, "search": {"epochs": 2}})
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path) -> Iterator[subprocess.Popen[str]]:
+    """A second real process that holds the folder."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_folder_in_use_is_refused_until_its_process_ends(tmp_path, holder):
+    expected = (
+        f"workdir {tmp_path} is in use by process {holder.pid} on "
+        f"{socket.gethostname()}; wait for its end or give another --workdir"
+    )
+    for refused in (Workdir.check, Workdir.open):
+        with pytest.raises(InputError) as raised:
+            refused(Workdir(tmp_path), CONFIG)
+        assert str(raised.value) == expected
+    # However it ends: the system gives the folder back.
+    holder.kill()
+    holder.wait()
+    opened(tmp_path).close()
+
+
+def test_a_folder_is_given_back(tmp_path):
+    workdir = opened(tmp_path)
+    workdir.check(CONFIG)  # one's own
+    with pytest.raises(InputError, match="is in use"):
+        Workdir(tmp_path).check(CONFIG)
+    workdir.close()
+    opened(tmp_path).close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a_b-seed0",
+        "../../etc/passwd",
+        "/etc",
+        "..",
+        ".hidden",
+        "a/b",
+        "a\\b",
+        "",
+        "ü\n",
+    ],
+)
+def test_a_name_is_one_folder_below_its_parent(tmp_path, text: str):
+    name = safe_name(text)
+    path = (tmp_path / name).resolve()
+    assert path.parent == tmp_path.resolve()
+    assert not name.startswith(".")
+    assert safe_name(name) == name
