@@ -1,11 +1,22 @@
 """What a search or a training will cost, printed before its first step."""
 
+import contextlib
 import os
+import pathlib
+import re
+import resource
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 
-from nasjax.base import InputError, Tree
+from nasjax.base import InputError, RunError, Tree
+
+#: What a user changes for a run to take less memory.
+LESS_MEMORY = (
+    "a smaller batch_size, channels or num_cells, dtype=bfloat16 or data.max_examples"
+)
+_CONTAINER = "/sys/fs/cgroup/memory.max"
 
 
 class Budget(NamedTuple):
@@ -95,11 +106,23 @@ def tree_bytes(tree: Tree) -> int:
 
 
 def available_bytes() -> int:
-    """Memory of the first device, or of the machine where devices do not tell."""
+    """Memory of the first device, or of the machine where devices do not tell.
+
+    Of a machine, what this process may have of it: a container or ``ulimit -v`` may
+    leave it less.
+    """
     limits = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in limits:
         return int(limits["bytes_limit"])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    page = os.sysconf("SC_PAGE_SIZE")
+    bounds = [page * os.sysconf("SC_PHYS_PAGES")]
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        mapped = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+        bounds.append(max(0, soft - page * mapped))
+    with contextlib.suppress(OSError, ValueError):  # no container, or "max"
+        bounds.append(int(pathlib.Path(_CONTAINER).read_text()))
+    return min(bounds)
 
 
 def check_memory(memory: Tree) -> None:
@@ -115,3 +138,48 @@ def check_memory(memory: Tree) -> None:
             f"device has {human(there)}B; a smaller window, ring_dtype=bfloat16 or "
             "data.max_examples lower it"
         )
+
+
+def check_fits(what: str, needed: int) -> None:
+    """Refuse a run that cannot fit, before its first step.
+
+    Args:
+      what: that takes the memory.
+      needed: bytes; a lower bound will do.
+
+    Raises:
+      InputError: with both figures, and what lowers the first.
+    """
+    there = available_bytes()
+    if needed > there:
+        raise InputError(
+            f"{what} takes {human(needed)}B of memory and the device has "
+            f"{human(there)}B; {LESS_MEMORY} lower it"
+        )
+
+
+@contextlib.contextmanager
+def told(needed: int = 0) -> Iterator[None]:
+    """Tell of memory that has run out in one line.
+
+    Args:
+      needed: bytes of the compiled step, where they are known.
+
+    Raises:
+      RunError: instead of what JAX or Python raise.
+    """
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        text = " ".join(str(error).split())
+        if not (isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text):
+            raise
+        asked = re.search(r"allocat\w* ([\d.,]+ ?\w*)", text)
+        parts = [
+            f"the step takes {human(needed)}B" if needed else "",
+            f"the last piece was {asked[1]}" if asked else "",
+            f"the device has {human(available_bytes())}B",
+        ]
+        raise RunError(
+            f"out of memory: {', '.join(filter(None, parts))}; {LESS_MEMORY} lower it"
+        ) from error

@@ -18,6 +18,7 @@ from nasjax.bilevel import Metrics, SearchState
 from nasjax.cell import without_drop
 from nasjax.data.augment import Augmentation
 from nasjax.data.batches import Batch, DeviceData, Half, epoch_order, take
+from nasjax.finite import STEPS, all_finite
 from nasjax.methods.base import Method
 from nasjax.supernet import Architecture, Supernet
 
@@ -59,7 +60,8 @@ def make_dispatch(
 
     The number of steps is an argument of the compiled program, so that dispatches
     of any length, the last of an epoch and the first after a resume among them,
-    are one compilation.
+    are one compilation. Where a loss, a weight or alpha stops being a number the
+    dispatch ends by itself, after that step, and one that begins there does nothing.
 
     Args:
       step: of `bilevel.make_step`.
@@ -101,28 +103,43 @@ def make_dispatch(
                 get(data.valid, valid[index], keys.valid_augmentation),
             )
 
-        return run_until(stop, one, state)
+        return run_until(
+            stop, one, state, sound=lambda state: (state.weights, state.alpha)
+        )
 
     return dispatch
 
 
 def run_until(
-    stop: Array | int, one: Callable[[Any], tuple[Any, Metrics]], state: Any
+    stop: Array | int,
+    one: Callable[[Any], tuple[Any, Metrics]],
+    state: Any,
+    *,
+    sound: Callable[[Any], Tree],
 ) -> tuple[Any, Metrics]:
     """Repeat ``one(state) -> (state, metrics)`` until ``state.step == stop``.
 
+    Ends by itself after a step whose metrics, or whose part of the state that ``sound``
+    names, are not all numbers, and does nothing from such a state.
+
     Returns:
-      The last state, and the sums of the metrics.
+      The last state, and the sums of the metrics with the number of ``steps`` done.
     """
+    first = state.step
     zeros = jax.tree.map(
         lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, state)[1]
     )
+
+    def goes_on(carry: tuple[Any, Metrics]) -> Array:
+        state, metrics = carry
+        return (state.step < stop) & all_finite((sound(state), metrics))
 
     def body(carry: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
         state, metrics = one(carry[0])
         return state, jax.tree.map(jnp.add, carry[1], metrics)
 
-    return lax.while_loop(lambda c: c[0].step < stop, body, (state, zeros))
+    state, metrics = lax.while_loop(goes_on, body, (state, zeros))
+    return state, metrics | {STEPS: state.step - first}
 
 
 def final_architecture(

@@ -18,6 +18,8 @@ import numpy as np
 
 from nasjax.base import Array, Tree
 from nasjax.checkpoint import Checkpoints
+from nasjax.finite import STEPS, first_not_finite
+from nasjax.finite import NotFiniteError as NotFiniteError
 from nasjax.parallel import Devices
 from nasjax.progress import Progress
 from nasjax.workdir import Workdir
@@ -55,10 +57,6 @@ class Task(NamedTuple):
     devices: Devices
 
 
-class NotFiniteError(ArithmeticError):
-    """A loss or a weight stopped being a number; the last checkpoint is still good."""
-
-
 class Run:
     """One run of a task, from wherever its workdir stands; a context manager.
 
@@ -80,7 +78,8 @@ class Run:
         self.stopped = False
         self.last_valid: dict[str, float] = {}
         self._progress = progress
-        self._checkpoints = Checkpoints(workdir.checkpoints)
+        self._checkpoints = Checkpoints(workdir.checkpoints, workdir.config)
+        self._checkpoints.sweep()
         state = task.new_state()
         restored = self._checkpoints.restore(state)
         if restored is not None:
@@ -88,6 +87,7 @@ class Run:
         self.step = int(state.step)
         self.state = task.devices.spread_state(state)
         self.history = workdir.rewind(self.step, self.epoch)
+        self._saved_at = time.monotonic()
 
     def __enter__(self) -> "Run":
         """Show the progress."""
@@ -101,8 +101,10 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._checkpoints.close()
-        self._progress.close()
+        try:
+            self._checkpoints.__exit__(kind, error, traceback)
+        finally:
+            self._progress.close()
 
     @property
     def epoch(self) -> int:
@@ -110,7 +112,11 @@ class Run:
         return self.step // self.task.steps_per_epoch
 
     def epochs(
-        self, steps_per_dispatch: int, *, stop: Callable[[], bool] = lambda: False
+        self,
+        steps_per_dispatch: int,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        checkpoint_minutes: float = 10.0,
     ) -> Iterator[int]:
         """Train, and hand over after each epoch; `end_epoch` is to be called there.
 
@@ -119,22 +125,26 @@ class Run:
         Args:
           steps_per_dispatch: steps between two looks at ``stop``.
           stop: asked between dispatches.
+          checkpoint_minutes: after which a save need not wait for the epoch's end.
 
         Yields:
           Epochs done.
 
         Raises:
-          NotFiniteError: a loss is NaN or infinite.
+          NotFiniteError: a loss, a weight or alpha is NaN or infinite.
+          RunError: a save has failed.
         """
         while self.epoch < self.task.epochs:
-            if not self._train(steps_per_dispatch, stop):
+            if not self._train(steps_per_dispatch, stop, 60 * checkpoint_minutes):
                 self.stopped = True
-                self._checkpoints.save(self.step, self.sound_state())
+                self._save(self.sound_state())
                 return
             yield self.epoch
 
-    def _train(self, steps_per_dispatch: int, stop: Callable[[], bool]) -> bool:
-        """The rest of the current epoch; whether it was finished."""
+    def _train(
+        self, steps_per_dispatch: int, stop: Callable[[], bool], seconds: float
+    ) -> bool:
+        """The rest of the current epoch, saved in between; whether it was finished."""
         end = (self.epoch + 1) * self.task.steps_per_epoch
         epoch, pending = self.epoch, None
         started = time.perf_counter()
@@ -145,24 +155,43 @@ class Run:
                 started = self._log_train(epoch, *pending, started)
             pending = (self.step, until, metrics)
             self.step = until
+            self._checkpoints.check()
+            # The end of an epoch has more to be written before its save.
+            if self.step < end and time.monotonic() - self._saved_at >= seconds:
+                started, pending = self._log_train(epoch, *pending, started), None
+                self._save(self.sound_state())
         if pending is not None:
             self._log_train(epoch, *pending, started)
         return self.step == end
+
+    def _save(self, state: Any) -> None:
+        self._checkpoints.save(self.step, state)
+        self._saved_at = time.monotonic()
 
     def _log_train(
         self, epoch: int, first: int, last: int, metrics: Metrics, started: float
     ) -> float:
         """Log the steps ``first`` to ``last`` of an epoch; returns the time."""
-        values = self.task.values(jax.device_get(metrics), last)
+        metrics = dict(jax.device_get(metrics))
+        done = int(metrics.pop(STEPS, last - first))
+        values = self.task.values(metrics, last) if done else {}
+        self._check(values, first + done, expected=last)
         now = time.perf_counter()
-        for name, value in values.items():
-            if not np.isfinite(value):
-                raise NotFiniteError(f"{name} is {value} at step {last}")
         images = (last - first) * self.task.images_per_step
         values["images_per_second"] = images / max(now - started, 1e-9)
         self.workdir.log("train", step=last, epoch=epoch, values=values)
         self._progress.advance(last - first, values | self.last_valid)
         return now
+
+    def _check(self, values: Mapping[str, float], step: int, *, expected: int) -> None:
+        """Refuse values that are none, and a dispatch that ended by itself before."""
+        bad = [f"{k} is {v}" for k, v in values.items() if not np.isfinite(v)]
+        if not bad and step == expected:
+            return
+        state = self.task.devices.gather_state(self.state)
+        tensor = first_not_finite(self.task.sound(state))
+        told = "; ".join(filter(None, [*bad[:1], tensor])) or "a value is not finite"
+        raise NotFiniteError(f"at step {step}: {told}")
 
     def sound_state(self) -> Any:
         """The state of one device.
@@ -171,10 +200,9 @@ class Run:
           NotFiniteError: a part of it is not all numbers.
         """
         state = self.task.devices.gather_state(self.state)
-        for path, finite in jax.tree.leaves_with_path(_finite(self.task.sound(state))):
-            if not finite:
-                name = jax.tree_util.keystr(path, simple=True, separator="/")
-                raise NotFiniteError(f"{name} is not finite at step {self.step}")
+        tensor = first_not_finite(self.task.sound(state))
+        if tensor is not None:
+            raise NotFiniteError(f"at step {self.step}: {tensor}")
         return state
 
     def end_epoch(self, state: Any, values: Mapping[str, float]) -> None:
@@ -187,14 +215,8 @@ class Run:
         if values:
             epoch = self.epoch - 1
             self.workdir.log("valid", step=self.step, epoch=epoch, values=values)
-        self._checkpoints.save(self.step, state)
+        self._save(state)
         self._progress.epoch_done(self.epoch, self.last_valid)
-
-
-@jax.jit
-def _finite(tree: Tree) -> Tree:
-    """Whether each array holds numbers only."""
-    return jax.tree.map(lambda array: jnp.isfinite(array).all(), tree)
 
 
 def trial_seconds(

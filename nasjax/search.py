@@ -15,7 +15,7 @@ from nasjax import budget as budgets
 from nasjax import epoch as epochs_lib
 from nasjax import loop
 from nasjax.analysis.probes import Analysis
-from nasjax.base import Array
+from nasjax.base import Array, InputError
 from nasjax.bilevel import (
     Metrics,
     Optimizers,
@@ -93,8 +93,8 @@ def prepare(
       num_devices: that share a batch.
 
     Raises:
-      InputError: more devices than there are, a batch they cannot share out, or a
-        memory of the method that does not fit.
+      InputError: more devices than there are, a batch they cannot share out, or what
+        does not fit into their memory.
     """
     batch_size = data.train.weights.shape[1]
     devices = Devices(num_devices, batch_size)
@@ -103,6 +103,10 @@ def prepare(
     if net.settings.context.axis_name != axis_name:
         raise ValueError(f"on {num_devices} devices a supernet has {axis_name=}")
     steps = epochs_lib.steps_per_epoch(data)
+    if steps * epochs >= 2**31:  # the counter is int32
+        raise InputError(
+            f"epochs is {epochs}; of {steps} steps each there are less than 2**31 steps"
+        )
     root = jax.random.key(seed)
     step = make_step(
         net, method, optimizers=optimizers, steps_per_epoch=steps, epochs=epochs
@@ -121,7 +125,9 @@ def prepare(
             num_examples=data.train.weights.size,
         )
 
-    budgets.check_memory(jax.eval_shape(new_state).memory)
+    shapes = jax.eval_shape(new_state)
+    budgets.check_memory(shapes.memory)
+    budgets.check_fits("the state of the search", budgets.tree_bytes(shapes))
     keys = epochs_lib.data_keys(jax.random.fold_in(root, 1))
     laid_out = devices.spread_data(data)
     started = time.perf_counter()
@@ -132,6 +138,7 @@ def prepare(
         .compile()
     )
     compile_seconds = time.perf_counter() - started
+    budgets.check_fits("a step", budgets.peak_bytes(compiled))
     choose = method.candidates and devices.jit(make_choose(net, method))
     search = Search(
         net,
@@ -219,6 +226,7 @@ def run(
     evaluate_every: int = 1,
     analyses: Sequence[Analysis] = (),
     source: str = "",
+    checkpoint_minutes: float = 10.0,
     stop: Callable[[], bool] = lambda: False,
 ) -> Genotype | None:
     """Search, from wherever the workdir stands, to a genotype.
@@ -231,20 +239,30 @@ def run(
       evaluate_every: epochs between evaluations; the last epoch always has one.
       analyses: measures taken after epochs, see `nasjax.analysis.probes`.
       source: where the genotype comes from, for its readers.
+      checkpoint_minutes: after which a save need not wait for the epoch's end.
       stop: asked between dispatches.
 
     Returns:
       The genotype, or None when stopped before the end, after a checkpoint.
 
     Raises:
-      NotFiniteError: a loss is NaN or infinite.
+      NotFiniteError: a loss, a weight or alpha is NaN or infinite.
+      RunError: a file cannot be written.
+      InputError: what the workdir holds is of another run, or damaged.
     """
     run_ = loop.Run(_task(search), workdir, progress)
+    if run_.epoch and not run_.history:
+        raise InputError(
+            f"{workdir.folder / 'alphas.npz'} is not there, and the run cannot go on "
+            f"without; remove {workdir.folder} to start again"
+        )
     if not run_.history:
         run_.history = [jax.device_get(search.devices.gather_state(run_.state).alpha)]
         workdir.write_alphas(run_.history)
     with run_:
-        for done in run_.epochs(steps_per_dispatch, stop=stop):
+        for done in run_.epochs(
+            steps_per_dispatch, stop=stop, checkpoint_minutes=checkpoint_minutes
+        ):
             is_last = done == search.epochs
             if is_last and search.choose is not None:
                 _choose(search, run_)

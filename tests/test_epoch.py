@@ -176,6 +176,7 @@ def test_a_dispatch_is_the_step_on_batches_cut_by_hand():
             by_hand, expected = manual_epoch(search, number, step, by_hand)
             stop = at((number + 1) * STEPS)
             state, sums = search.dispatch(state, search.data, search.keys, stop)
+            assert sums.pop("steps") == STEPS
             assert set(sums) == set(expected)
             for name, value in expected.items():
                 np.testing.assert_allclose(sums[name], value, rtol=1e-5, err_msg=name)

@@ -87,7 +87,9 @@ class Resident(NamedTuple):
                 )
                 return step(state, batch)
 
-            return epochs.run_until(stop, one, state)
+            return epochs.run_until(
+                stop, one, state, sound=lambda state: (state.params, state.batch_stats)
+            )
 
         compiled = (
             self.devices.jit(run, others=2, updates=True)

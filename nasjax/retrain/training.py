@@ -116,6 +116,7 @@ def prepare(
     started = time.perf_counter()
     dispatch, compiled = feed.dispatch(step, state)
     compile_seconds = time.perf_counter() - started
+    budgets.check_fits("a step", budgets.peak_bytes(compiled))
     evaluate = feed.evaluate(make_measure(net, axis_name=axis))
     seconds = loop.trial_seconds(dispatch, state, steps_per_epoch=steps)
     budget = budgets.Budget(
@@ -186,6 +187,7 @@ def run(
     progress: Progress,
     steps_per_dispatch: int = 50,
     evaluate_every: int = 1,
+    checkpoint_minutes: float = 10.0,
     stop: Callable[[], bool] = lambda: False,
 ) -> Result | None:
     """Train, from wherever the workdir stands, to a tested network.
@@ -200,6 +202,7 @@ def run(
       steps_per_dispatch: steps between two looks at ``stop``.
       evaluate_every: epochs between evaluations of what is held out; the last epoch
         always has one.
+      checkpoint_minutes: after which a save need not wait for the epoch's end.
       stop: asked between dispatches.
 
     Returns:
@@ -214,7 +217,9 @@ def run(
         contextlib.closing(feed),
         loop.Run(_task(training), workdir, progress) as run_,
     ):
-        for done in run_.epochs(steps_per_dispatch, stop=stop):
+        for done in run_.epochs(
+            steps_per_dispatch, stop=stop, checkpoint_minutes=checkpoint_minutes
+        ):
             state = run_.sound_state()  # before anything of this epoch is written
             values: dict[str, float] = {}
             if feed.has_valid and (done % evaluate_every == 0 or done == epochs):
