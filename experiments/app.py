@@ -1,5 +1,6 @@
 """What every launcher starts with: a user's mistake is one line and exit code 2."""
 
+import errno
 import functools
 import re
 import sys
@@ -8,10 +9,13 @@ from typing import Any, NoReturn
 
 from absl import app, flags
 
-from nasjax.base import InputError
+from nasjax.base import InputError, RunError
 
-#: Exit code of bad input; 0 is done, 130 stopped by SIGINT.
+#: Exit codes; 0 is done, 130 stopped by SIGINT.
 BAD_INPUT = 2
+FAILED = 1
+#: A disk that takes no more, wherever it is met.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _INTERRUPTED = 130
 
 
@@ -25,8 +29,9 @@ def run(
 
     A mistake in the flags or in the fields of a config, an `InputError` out of
     `main` and an argument that is no flag come out as one line on stderr and exit
-    code 2: no usage text, no traceback. ``--help`` ends with 0 and an interrupt with
-    130; any other exception is a bug and keeps its traceback.
+    code 2: no usage text, no traceback. A `RunError` is one line and 1. ``--help`` ends
+    with 0 and an interrupt with 130; any other exception is a bug and keeps its
+    traceback.
 
     Args:
       main: takes the program's name in a list; its result is the exit code.
@@ -44,6 +49,14 @@ def run(
             return main(arguments)
         except (InputError, app.UsageError, flags.Error) as error:
             return _complain(error)
+        except RunError as error:
+            _complain(error)
+            return FAILED
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            _complain(error)
+            return FAILED
         except KeyboardInterrupt:
             return _INTERRUPTED
 

@@ -32,7 +32,7 @@ from nasjax.tabular import NASBench201
 
 #: Fields that must lie in a range: (block, field): (lowest, below what).
 _RANGES = {
-    ("search", "epochs"): (1, math.inf),
+    ("search", "epochs"): (1, 1_000_001),
     ("search", "batch_size"): (1, math.inf),
     ("search", "steps_per_dispatch"): (1, math.inf),
     ("search", "evaluate_every"): (1, math.inf),
@@ -53,8 +53,9 @@ _RANGES = {
     ("analysis", "eigenvalue_batches"): (1, math.inf),
     ("analysis", "ranking_batches"): (1, math.inf),
     ("analysis", "ranking_architectures"): (2, math.inf),
-    ("data", "pad"): (0, math.inf),
-    ("data", "cutout"): (0, math.inf),
+    ("data", "train_fraction"): (0, math.inf),
+    ("data", "pad"): (0, 1025),
+    ("data", "cutout"): (0, 1025),
 }
 
 

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import build
+from experiments import app, build
 from experiments.signals import StopRequest
 from nasjax import loop
-from nasjax.budget import Budget
+from nasjax.budget import Budget, told
 from nasjax.report import write_report
-from nasjax.workdir import Workdir
+from nasjax.workdir import Workdir, safe_name
 
 Result = TypeVar("Result")
 
@@ -33,6 +33,13 @@ DEVICES = flags.DEFINE_integer(
     None,
     "Devices that share each batch; by default as many as can. A run may go on with "
     "another number.",
+)
+MINUTES = flags.DEFINE_float(
+    "checkpoint_minutes",
+    10.0,
+    "A checkpoint is saved after each epoch, and within one after so many minutes.",
+    lower_bound=0.0,
+    allow_override=True,
 )
 
 
@@ -53,7 +60,7 @@ def default_workdir(*names: str, seed: int) -> Path:
     """
     file, _, variant = names[0].partition(":")
     parts = filter(None, (Path(file).stem, variant, *names[1:], f"seed{seed}"))
-    return Path("runs") / "-".join(parts)
+    return Path("runs") / safe_name("-".join(parts))
 
 
 def is_finished(workdir: Workdir, config: Mapping[str, Any]) -> bool:
@@ -64,6 +71,8 @@ def is_finished(workdir: Workdir, config: Mapping[str, Any]) -> bool:
     """
     workdir.check(config)
     if workdir.finished:
+        if not (workdir.folder / "report.html").exists():  # killed just before
+            write_report(workdir.folder)
         print(f"{workdir.folder} holds the finished run; nothing to do")
         return True
     if CACHE.value:
@@ -116,8 +125,17 @@ def finish(
       The exit code.
     """
     try:
-        with StopRequest() as stop:
+        with StopRequest() as stop, told():
             result = run(stop)
+        if result is None:
+            write_report(workdir.folder)
+            print(
+                f"stopped after a checkpoint in {workdir.folder}; the same command "
+                "goes on"
+            )
+            return stop.exit_code
+        tell(result)
+        print(f"report   {write_report(workdir.folder)}")
     except loop.NotFiniteError as error:
         print(
             f"error: {error}; lower {block}.learning_rate "
@@ -125,15 +143,7 @@ def finish(
             f"({config[block]['clip_norm']}); the last checkpoint is sound",
             file=sys.stderr,
         )
-        return 1
+        return app.FAILED
     finally:
         workdir.close()
-    if result is None:
-        write_report(workdir.folder)
-        print(
-            f"stopped after a checkpoint in {workdir.folder}; the same command goes on"
-        )
-        return stop.exit_code
-    tell(result)
-    print(f"report   {write_report(workdir.folder)}")
     return 0

@@ -12,6 +12,7 @@ from experiments.jobs import Job, chain, retrain_command, search_command
 from nasjax.analysis.statistics import Summary
 from nasjax.base import InputError
 from nasjax.tabular import NASBench201, headline
+from nasjax.workdir import safe_name
 
 _RANDOM = "an architecture drawn at random, no search"
 
@@ -23,7 +24,8 @@ def default_workdir(config_file: str) -> Path:
     'runs/studies/a_b-proxy'
     """
     file, _, variant = config_file.partition(":")
-    return Path("runs/studies") / "-".join(filter(None, (Path(file).stem, variant)))
+    parts = filter(None, (Path(file).stem, variant))
+    return Path("runs/studies") / safe_name("-".join(parts))
 
 
 def jobs_of(config: Mapping[str, Any], folder: Path) -> list[Job]:

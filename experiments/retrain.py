@@ -27,6 +27,7 @@ from absl import flags
 
 from experiments import app, build_training, launch
 from experiments.signals import StopRequest
+from nasjax import budget as budgets
 from nasjax import genotypes, retrain
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
@@ -86,8 +87,11 @@ def main(argv: Sequence[str]) -> int:
     workdir = Workdir(launch.WORKDIR.value or default, result=RESULT)
     if launch.is_finished(workdir, config):
         return 0
-    parts = build_training.all_parts(config, genotype, num_devices=launch.DEVICES.value)
-    training, budget = retrain.prepare(*parts, seed=config["seed"])
+    with budgets.told():
+        parts = build_training.all_parts(
+            config, genotype, num_devices=launch.DEVICES.value
+        )
+        training, budget = retrain.prepare(*parts, seed=config["seed"])
     launch.begin(workdir, config, budget, started=started)
     workdir.write_genotype(genotype)
     return launch.finish(
@@ -106,6 +110,7 @@ def _runs(training: retrain.Training, workdir: Workdir, config: dict[str, Any]) 
             progress=ConsoleProgress(group="", valid="valid accuracy"),
             steps_per_dispatch=block["steps_per_dispatch"],
             evaluate_every=block["evaluate_every"],
+            checkpoint_minutes=launch.MINUTES.value,
             stop=stop,
         )
 

@@ -5,8 +5,9 @@
 
 Without flags: STC-NAS on scikit-learn's handwritten digits, offline. The same
 command again goes on where it was stopped; a finished run says so and changes
-nothing. Exit codes: 0 done, 1 the loss is no number any more, 2 bad input, 143 or 130
-stopped by SIGTERM or SIGINT after a checkpoint.
+nothing. Exit codes: 0 done, 1 it cannot go on (the loss is no number any more, no room
+on the disk, no memory), 2 bad input, 143 or 130 stopped by SIGTERM or SIGINT after a
+checkpoint.
 
 In the space of NAS-Bench-201, ``--nasbench201=accuracies.csv`` (or the variable
 ``NASJAX_NASBENCH201``) looks up what is found: printed, in ``lookup.json`` and in the
@@ -25,13 +26,14 @@ from ml_collections import config_flags
 
 from experiments import app, build
 from experiments.signals import StopRequest
+from nasjax import budget as budgets
 from nasjax import search, tabular
 from nasjax.analysis.probes import Analysis
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
 from nasjax.progress import ConsoleProgress
 from nasjax.report import collapse, read_run, write_report
-from nasjax.workdir import Workdir, write_atomically
+from nasjax.workdir import Workdir, safe_name, write_atomically
 
 _DEFAULT = "experiments/configs/stc_nas_darts_digits.py"
 
@@ -58,6 +60,13 @@ _TABLE = flags.DEFINE_string(
     "default, empty for none.",
     allow_override=True,
 )
+_MINUTES = flags.DEFINE_float(
+    "checkpoint_minutes",
+    10.0,
+    "A checkpoint is saved after each epoch, and within one after so many minutes.",
+    lower_bound=0.0,
+    allow_override=True,
+)
 _TABLE_VARIABLE = "NASJAX_NASBENCH201"
 
 
@@ -68,9 +77,8 @@ def default_workdir(config_file: str, seed: int) -> Path:
     'runs/a_b-smoke-seed3'
     """
     file, _, variant = config_file.partition(":")
-    return Path("runs") / "-".join(
-        filter(None, (Path(file).stem, variant, f"seed{seed}"))
-    )
+    parts = filter(None, (Path(file).stem, variant, f"seed{seed}"))
+    return Path("runs") / safe_name("-".join(parts))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -82,10 +90,39 @@ def main(argv: Sequence[str]) -> int:
     workdir = Workdir(_WORKDIR.value or default_workdir(config_file, config["seed"]))
     workdir.check(config)
     if workdir.finished:
+        if not _is_told(workdir):
+            genotype = Genotype.from_json(workdir.genotype.read_text())
+            _tell(workdir, genotype, _table(genotype.space))
+            return 0
         print(f"{workdir.folder} holds the finished run; nothing to do")
         return 0
     if _CACHE.value:
         build.use_compilation_cache(os.path.expanduser(_CACHE.value))
+    with budgets.told():
+        task, budget, table, analyses = _prepare(config)
+    is_new = workdir.open(config)
+    try:
+        print(budget)
+        if is_new:
+            workdir.describe(
+                config_file=config_file, primitives=list(task.net.space.primitives)
+            )
+            ready = time.perf_counter() - started
+            values = budget._asdict() | {"ready_seconds": ready}
+            workdir.log("budget", step=0, epoch=0, values=values)
+        with budgets.told(budget.peak_bytes):
+            minutes = _MINUTES.value
+            return _search(task, workdir, config, table, analyses, minutes=minutes)
+    finally:
+        workdir.close()
+
+
+def _prepare(
+    config: dict[str, Any],
+) -> tuple[
+    search.Search, budgets.Budget, tabular.NASBench201 | None, Sequence[Analysis]
+]:
+    """Check every field, compile, and measure."""
     parts = build.all_parts(config, num_devices=_DEVICES.value)
     table = _table(parts.net.space.name)
     analyses = build.analyses(config, table)
@@ -99,16 +136,7 @@ def main(argv: Sequence[str]) -> int:
         seed=config["seed"],
         augmentation=build.augmentation(config),
     )
-    is_new = workdir.open(config)
-    print(budget)
-    if is_new:
-        workdir.describe(
-            config_file=config_file, primitives=list(parts.net.space.primitives)
-        )
-        ready = time.perf_counter() - started
-        values = budget._asdict() | {"ready_seconds": ready}
-        workdir.log("budget", step=0, epoch=0, values=values)
-    return _search(task, workdir, config, table, analyses)
+    return task, budget, table, analyses
 
 
 def _table(space: str) -> tabular.NASBench201 | None:
@@ -152,6 +180,8 @@ def _search(
     config: dict[str, Any],
     table: tabular.NASBench201 | None = None,
     analyses: Sequence[Analysis] = (),
+    *,
+    minutes: float = 10.0,
 ) -> int:
     block = config["search"]
     try:
@@ -163,6 +193,7 @@ def _search(
                 steps_per_dispatch=block["steps_per_dispatch"],
                 evaluate_every=block["evaluate_every"],
                 analyses=analyses,
+                checkpoint_minutes=minutes,
                 source=f"{config['method']['name']}, {config['data']['name']}, "
                 f"seed {config['seed']}",
                 stop=stop,
@@ -173,24 +204,37 @@ def _search(
             f"search.clip_norm ({block['clip_norm']}); the last checkpoint is sound",
             file=sys.stderr,
         )
-        return 1
-    finally:
-        workdir.close()
-    lookups = table.lookups(genotype.arch_str) if table and genotype else ()
-    if genotype and lookups:
-        text = tabular.to_json(genotype.arch_str, lookups) + "\n"
-        write_atomically(workdir.folder / "lookup.json", text)
-    report = write_report(workdir.folder)
+        return app.FAILED
     if genotype is None:
+        write_report(workdir.folder)
         print(
             f"stopped after a checkpoint in {workdir.folder}; the same command goes on"
         )
         return stop.exit_code
+    _tell(workdir, genotype, table)
+    return 0
+
+
+def _is_told(workdir: Workdir) -> bool:
+    """Whether the report of a finished run is written: one may be killed before."""
+    report = workdir.folder / "report.html"
+    ended = workdir.genotype.stat().st_mtime_ns
+    return report.exists() and report.stat().st_mtime_ns >= ended
+
+
+def _tell(
+    workdir: Workdir, genotype: Genotype, table: tabular.NASBench201 | None
+) -> None:
+    """Look the result up, write the report, and print both."""
+    lookups = table.lookups(genotype.arch_str) if table else ()
+    if lookups:
+        text = tabular.to_json(genotype.arch_str, lookups) + "\n"
+        write_atomically(workdir.folder / "lookup.json", text)
+    report = write_report(workdir.folder)
     _print_result(genotype, lookups)
     for reason in collapse(read_run(workdir.folder)):
         print(f"warning: the search may have collapsed: {reason}", file=sys.stderr)
     print(f"genotype {workdir.genotype}\nreport   {report}")
-    return 0
 
 
 def _print_result(genotype: Genotype, lookups: Sequence[tabular.Lookup]) -> None:

@@ -3,11 +3,12 @@
 import json
 import os
 import pathlib
+import select
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -58,18 +59,20 @@ print("ready", flush=True)
 for line in sys.stdin:
     order = json.loads(line)
     pid = os.fork()
-    if not pid:
+    if pid:
+        print(pid, flush=True)
+    else:
         for number, file in ((1, order["out"]), (2, order["err"])):
             os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         signal.alarm(120)
         os.chdir(order["cwd"])
         os.environ.update(order["environment"])
         sys.argv[1:] = order["flags"]
-        code = "the launcher returned"
+        code = "the launcher returned"  # which none does
         try:
             runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
         except SystemExit as end:
-            code = end.code
+            code = end.code or 0
         except BaseException:
             traceback.print_exc()
             code = 1
@@ -81,7 +84,9 @@ for line in sys.stdin:
 
 
 class Launcher:
-    """Launches, by default of the search, that begin within a tenth of a second."""
+    """Launches, of ``experiments.search`` by default, that begin within a tenth of a
+    second. One at a time: `begin` and `end`, or a call for both.
+    """
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -96,27 +101,45 @@ class Launcher:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
 
-    def __call__(
+    def begin(
         self,
         *flags: str,
         module: str = "experiments.search",
         cwd: pathlib.Path = ROOT,
         environment: Mapping[str, str] = {},
-    ) -> Ended:
-        with tempfile.TemporaryDirectory() as folder:
-            out, err = (pathlib.Path(folder) / name for name in ("out", "err"))
-            order = {
-                "module": module,
-                "flags": flags,
-                "cwd": str(cwd),
-                "environment": dict(environment),
-                "out": str(out),
-                "err": str(err),
-            }
-            self._process.stdin.write(json.dumps(order) + "\n")
-            self._process.stdin.flush()
-            code = int(self._process.stdout.readline())
-            return Ended(code, out.read_text(), err.read_text())
+    ) -> int:
+        """Start; the process id."""
+        self._folder = tempfile.TemporaryDirectory()
+        order = {
+            "module": module,
+            "flags": flags,
+            "cwd": str(cwd),
+            "environment": dict(environment),
+            **{name: str(self._file(name)) for name in ("out", "err")},
+        }
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def _file(self, name: str) -> pathlib.Path:
+        return pathlib.Path(self._folder.name) / name
+
+    def has_ended(self) -> bool:
+        return bool(select.select([self._process.stdout], [], [], 0)[0])
+
+    def end(self) -> Ended:
+        """Wait for what was begun."""
+        code = int(self._process.stdout.readline())
+        texts = [
+            self._file(name).read_text() if self._file(name).exists() else ""
+            for name in ("out", "err")
+        ]
+        self._folder.cleanup()
+        return Ended(code, *texts)
+
+    def __call__(self, *flags: str, **settings: Any) -> Ended:
+        self.begin(*flags, **settings)
+        return self.end()
 
     def close(self) -> None:
         self._process.stdin.close()

@@ -7,20 +7,23 @@ import sys
 import pytest
 
 LAUNCHER = """
-import sys
+import pathlib, sys
 from absl import flags
 from ml_collections import config_flags
 from experiments import app
-from nasjax.base import InputError
+from nasjax.base import InputError, RunError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, lock_config=True)
-END = flags.DEFINE_enum("end", "well", ["well", "seven", "input", "bug", "int"], "")
+ENDS = ["well", "seven", "input", "run", "disk", "bug", "int"]
+END = flags.DEFINE_enum("end", "well", ENDS, "")
 
 def main(argv):
     print(CONFIG.value.lr, len(argv))
     match END.value:
         case "seven": return 7
         case "input": raise InputError("two\\nlines")
+        case "run": raise RunError("two\\nlines")
+        case "disk": pathlib.Path("/dev/full").write_text("x")
         case "bug": raise RuntimeError("a bug")
         case "int": raise KeyboardInterrupt
 
@@ -83,6 +86,8 @@ def test_a_mistake_is_one_line_and_2(folder, flags: list[str], message: str):
         (["--config={folder}/config.py:smoke"], 0, "0.1 1\n", ""),
         (["--end=seven"], 7, "0.1 1\n", ""),
         (["--end=int"], 130, "0.1 1\n", ""),
+        (["--end=run"], 1, "0.1 1\n", "error: two lines\n"),
+        (["--end=disk"], 1, "0.1 1\n", "error: [Errno 28] No space left on device\n"),
         (["--end=bug"], 1, "0.1 1\n", "RuntimeError: a bug"),
         (["--help"], 0, "--end", ""),
     ],
