@@ -17,7 +17,7 @@ from PIL import Image
 from experiments import build
 from nasjax import epoch, methods
 from nasjax.base import InputError
-from nasjax.cell import Drop
+from nasjax.cell import Drop, Path
 from nasjax.data.batches import Batch
 from nasjax.ops import Context
 
@@ -211,6 +211,7 @@ METHODS = {
         **STC_NAS,
         "method.alpha_start": 0.3,
         "method.activation": "relu",
+        "method.cell_consistency": True,
     },
     "sd_darts": DARTS | TEACHERS,
     "msg_das": {
@@ -313,12 +314,22 @@ def described(method: methods.Method) -> Any:
         jax.tree.map(lambda a: a.tolist(), alpha),
         jax.tree.map(lambda a: a.tolist(), dict(method.strengths(moved, space))),
         dropped(space),
+        edges_run(method),
         taught(method),
         {
             name: [float(schedule(jnp.float32(at))) for at in (0, 0.25, 1)]
             for name, schedule in method.schedules.items()
         },
     )
+
+
+def edges_run(method: methods.Method) -> list[int]:
+    """Edges that a sampled cell of the DARTS space runs; none of a mixture's."""
+    space = method.adapt(build.spaces.SPACES["darts"]())
+    alpha = method.init(jax.random.key(0), space)
+    key, at = jax.random.key(1), jnp.float32(0.5)
+    cells = method.relax(key, alpha, at, space).values()
+    return [int(cell.active.sum()) for cell in cells if isinstance(cell, Path)]
 
 
 def dropped(space: Any) -> list[float]:
@@ -455,6 +466,7 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
     "method.batches": ({}, 2),
     "method.finalists": ({}, 1),
     "method.alpha_start": ({}, 0.5),
+    "method.cell_consistency": ({}, False),
     "method.activation": ({}, "sigmoid"),
     "method.order": ({}, 1),
     "method.alpha_scale": ({}, 1e-2),

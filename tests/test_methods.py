@@ -115,6 +115,18 @@ def test_stc_nas_starts_at_three_tenths_without_none_where_it_is_never_derived(
         np.testing.assert_array_equal(values, expected)
 
 
+def test_stc_nas_without_cell_consistency_runs_every_edge(key):
+    """Table 8's ablation; the same operations, of the same noise."""
+    kept, every = methods.stc_nas(), methods.stc_nas(cell_consistency=False)
+    space = searched("darts", kept)
+    alpha = kept.init(key, space)
+    for name, path in every.relax(key, alpha, PROGRESS, space).items():
+        own = kept.relax(key, alpha, PROGRESS, space)[name]
+        assert np.asarray(path.active).all()
+        assert np.asarray(own.active).sum() == 8
+        np.testing.assert_array_equal(path.operation, own.operation)
+
+
 @every_space
 def test_stc_nas_samples_as_many_edges_as_are_derived(name):
     method = methods.stc_nas()

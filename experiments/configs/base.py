@@ -87,6 +87,7 @@ def stc_nas() -> ConfigDict:
             "js_strength": "linear(0, 2)",
             "alpha_start": 0.3,
             "activation": "relu",  # relu, softmax, sigmoid
+            "cell_consistency": True,  # else every edge runs, not the derived ones
         }
     )
     config.search.arch_weight_decay = 0.0

@@ -39,6 +39,7 @@ def stc_nas(
     js_strength: Schedule = schedules.linear(0.0, 2.0),
     alpha_start: float = 0.3,
     activation: str = "relu",
+    cell_consistency: bool = True,
 ) -> Method:
     """Kronecker sampling, projection and JS loss.
 
@@ -47,6 +48,8 @@ def stc_nas(
       js_strength: lambda of Eq. 10, by progress (Table 7).
       alpha_start: where alpha starts; read off the paper's Fig. 9, an assumption.
       activation: "relu" (Eq. 3), "softmax" or "sigmoid" (Fig. 6).
+      cell_consistency: run the edges that a genotype would keep alone; else every
+        edge (Table 8).
 
     Raises:
       ValueError: an unknown activation.
@@ -64,6 +67,7 @@ def stc_nas(
                 space,
                 noise_range=noise_range(progress),
                 activation=weigh,
+                cell_consistency=cell_consistency,
             ),
             key,
             alpha,
@@ -101,15 +105,19 @@ def sample_cell(
     *,
     noise_range: Array,
     activation: Callable[[Array], Array],
+    cell_consistency: bool = True,
 ) -> Path:
-    """One operation an edge (Eq. 5) on the edges a genotype would keep.
+    """One operation an edge (Eq. 5) on the edges a genotype would keep, or on all.
 
     Consumes the key.
     """
     sample = relaxations.sample_kronecker(
         key, alpha, noise_range=noise_range, activation=activation
     )
-    active = relaxations.strongest_edges(space, sample.score)
+    if cell_consistency:
+        active = relaxations.strongest_edges(space, sample.score)
+    else:
+        active = jnp.ones(space.num_edges, bool)
     return Path(sample.operation, sample.weight, active)
 
 
