@@ -11,7 +11,6 @@ from nasjax.base import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
 DIGITS = "experiments/configs/darts_nasbench201_digits.py:smoke"
-PAPERS = sorted((ROOT / "experiments/configs/papers").glob("[a-z]*_*.py"))
 
 
 def config(**changes):
@@ -71,17 +70,6 @@ def test_a_part_of_the_table(monkeypatch, tmp_path):
     assert [job.name for job in found] == ["two-seed3", "two-seed4"]
     with pytest.raises(InputError, match=r"rows is \('three',\); .* cells one, two"):
         plan.jobs_of(config() | {"rows": ("three",)}, tmp_path)
-
-
-@pytest.mark.parametrize("file", PAPERS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("variant", ["", ":proxy"])
-def test_studies_of_the_papers_are_sound(monkeypatch, tmp_path, file, variant):
-    monkeypatch.chdir(ROOT)
-    module = {}
-    exec(compile(file.read_text(), str(file), "exec"), module)
-    found = plan.jobs_of(module["get_config"](variant[1:] or None).to_dict(), tmp_path)
-    assert found
-    assert f"{file.name}:proxy" in module["__doc__"]
 
 
 def test_random_architectures_are_those_of_the_table():
