@@ -3,7 +3,7 @@
 import inspect
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -322,7 +322,7 @@ def analyses(
       InputError: a ranking without a table.
     """
     block = config["analysis"]
-    makes = {
+    makes: dict[str, Callable[..., probes.Analysis]] = {
         "decidedness": probes.decidedness,
         "teachers": probes.teachers,
         "eigenvalue": partial(probes.eigenvalue, batches=block["eigenvalue_batches"]),

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from nasjax.base import InputError
 from nasjax.workdir import write_atomically
@@ -98,7 +98,8 @@ class Job(NamedTuple):
         """The same run again, for a job that SLURM takes off its machine."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, *arguments)
+        # A named tuple's call is hidden from the type checker.
+        return DelayedSubmission(cast(Callable[..., Any], self), *arguments)
 
 
 def run_here(
@@ -165,7 +166,8 @@ def submit(jobs: Sequence[Job], folder: Path, **settings: Any) -> list[str]:
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster="slurm")
         executor.update_parameters(**settings)
-        submitted = executor.submit_array(jobs)
+        tasks = cast(Sequence[Callable[[], int]], jobs)
+        submitted: list[Any] = executor.submit_array(tasks)
     except (NameError, AssertionError) as error:  # of a setting
         raise InputError(f"flag --slurm: {' '.join(str(error).split())}") from None
     except submitit.core.utils.FailedJobError as error:

@@ -139,5 +139,11 @@ def references(
 
 def _of_all(values: np.ndarray) -> Summary:
     """Of all there is, so that there is nothing to estimate."""
-    figures = (values.mean(), values.std(), values.min(), values.max())
-    return Summary(len(values), *map(float, figures), interval=None)
+    return Summary(
+        size=len(values),
+        mean=float(values.mean()),
+        sd=float(values.std()),
+        low=float(values.min()),
+        high=float(values.max()),
+        interval=None,
+    )

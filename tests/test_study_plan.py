@@ -92,7 +92,7 @@ def test_random_architectures_are_those_of_the_table():
     assert "random" in label
     assert set(figures) == {"lookup/cifar10"}
     one = figures["lookup/cifar10"]
-    assert (one.count, one.low, one.high) == (3, 10.0, 94.0)
+    assert (one.size, one.low, one.high) == (3, 10.0, 94.0)
     assert one.mean == pytest.approx(194 / 3)
     assert plan.references({"seconds": ""}, Table()) == {}
 

@@ -29,7 +29,7 @@ BASELINE = [91.0, 92.0, 90.5]
 
 def test_summary_is_that_of_numpy_and_scipy():
     summary = summarise(VALUES)
-    assert summary.count == 4
+    assert summary.size == 4
     assert summary.mean == pytest.approx(np.mean(VALUES))
     assert summary.sd == pytest.approx(np.std(VALUES, ddof=1))
     assert (summary.low, summary.high) == (min(VALUES), max(VALUES))
@@ -191,7 +191,7 @@ def test_ranks_are_compared_over_all_runs_that_have_both():
     runs[3] = runs[3]._replace(values={"first": 93.0, "loss": 0.5})
     found = rank_agreement(runs, ["first", "loss", "absent"])
     assert set(found) == {"loss"}
-    assert (found["loss"].tau, found["loss"].count) == (pytest.approx(-1.0), 4)
+    assert (found["loss"].tau, found["loss"].runs) == (pytest.approx(-1.0), 4)
     table = tabulate(runs, title="", metrics={"first": "max", "loss": "min"})
     page = comparison.render(table, runs)
     assert "against first" in page

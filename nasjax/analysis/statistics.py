@@ -11,7 +11,7 @@ class Summary(NamedTuple):
     """What some seeds say of one figure.
 
     Attributes:
-      count: of the values.
+      size: how many values.
       mean: of them.
       sd: standard deviation of the sample (n - 1), NaN for one value.
       low: the smallest.
@@ -19,7 +19,7 @@ class Summary(NamedTuple):
       interval: of the mean, by bootstrap; None for one value.
     """
 
-    count: int
+    size: int
     mean: float
     sd: float
     low: float
@@ -49,7 +49,7 @@ def summarise(
     """
     sample = _checked(values)
     return Summary(
-        count=len(sample),
+        size=len(sample),
         mean=float(sample.mean()),
         sd=float(sample.std(ddof=1)) if len(sample) > 1 else float("nan"),
         low=float(sample.min()),

@@ -18,12 +18,12 @@ class Agreement(NamedTuple):
     Attributes:
       tau: from -1 to 1.
       p_value: of no association.
-      count: runs that have both figures.
+      runs: that have both figures.
     """
 
     tau: float
     p_value: float
-    count: int
+    runs: int
 
 
 def rank_agreement(
@@ -64,6 +64,6 @@ def head(table: Table) -> tuple[str, ...]:
 def rows(found: Mapping[str, Agreement]) -> list[tuple[str, ...]]:
     """A line for each metric."""
     return [
-        (name, f"{one.tau:+.2f}", f"{one.p_value:.2g}", str(one.count))
+        (name, f"{one.tau:+.2f}", f"{one.p_value:.2g}", str(one.runs))
         for name, one in found.items()
     ]

@@ -236,7 +236,7 @@ def spread(summary: Summary) -> str:
     >>> spread(Summary(2, 93.41, 0.2, 93.2, 93.6, None))
     '93.41 ± 0.200'
     """
-    if summary.count == 1:
+    if summary.size == 1:
         return f"{short(summary.mean)} (one value)"
     return f"{short(summary.mean)} ± {short(summary.sd)}"
 
@@ -246,9 +246,7 @@ def cells_of(entry: Entry) -> tuple[str, ...]:
     summary = entry.summary
     if summary is None:
         return ("–",) * 7
-    best = (
-        "" if entry.best is None else f"{short(entry.best)} (best of {summary.count})"
-    )
+    best = "" if entry.best is None else f"{short(entry.best)} (best of {summary.size})"
     versus = ""
     if entry.versus is not None:
         found, around = entry.versus
@@ -287,7 +285,7 @@ def reference_rows(table: Table, metric: str) -> list[tuple[str, ...]]:
             one = figures[metric]
             extremes = short(one.low), short(one.high)
             empty = ("",) * (len(HEAD) - 3)
-            rows.append((label, f"{one.count:,}", spread(one), *extremes, *empty))
+            rows.append((label, f"{one.size:,}", spread(one), *extremes, *empty))
     return rows
 
 
