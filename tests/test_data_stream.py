@@ -1,9 +1,12 @@
 """The stream: what a batch holds, whoever decodes it and wherever it begins."""
 
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -23,7 +26,7 @@ from nasjax.data.crops import (
 from nasjax.data.encoded import Encoded, EncodedImages, open_tfds
 from nasjax.data.imagenet import prepare_imagenet
 from nasjax.data.imagenet_streams import imagenet_streams
-from nasjax.data.stream import ImageBatch, Shard, Stream, prefetch
+from nasjax.data.stream import ImageBatch, Shard, Stream
 from tests import imagenet
 from tests.launching import ROOT, environment
 
@@ -168,7 +171,7 @@ def test_an_epoch_smaller_than_a_batch(images: EncodedImages):
 
 
 SCRIPT = """
-import multiprocessing, sys
+import multiprocessing, os, signal, sys
 import numpy as np
 import jax, jax.numpy as jnp
 from nasjax.data.encoded import open_tfds
@@ -191,6 +194,10 @@ def main(data_dir):
         list(broken.batches(stop=2))
     except ValueError as error:
         print(type(error).__name__, error)
+    orphaned = there._replace(num_workers=1).batches()
+    next(orphaned)
+    print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
     main(sys.argv[1])
@@ -207,12 +214,22 @@ def test_workers_of_a_process_with_jax_make_the_same_batches(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
         env=environment(),
         cwd=ROOT,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("InputError image x.JPEG cannot be decoded")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    complaint, worker = done.stdout.splitlines()
+    assert complaint.startswith("InputError image x.JPEG cannot be decoded")
+    # What was killed cannot end its workers: they end by themselves.
+    for _ in range(100):
+        try:
+            os.kill(int(worker), 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail(f"worker {worker} is still there")
 
 
 # --- ImageNet's splits -----------------------------------------------------------
@@ -353,7 +370,7 @@ def test_a_shape_that_no_draw_fits_gets_the_centre(size, box):
     assert random_box(np.random.default_rng(0), *size, min_area=0.9) == box
 
 
-# --- prefetching -----------------------------------------------------------------
+# --- how fast -------------------------------------------------------------------
 
 
 def test_the_launcher_measures_a_rate(data_dir: pathlib.Path, capsys):
@@ -380,19 +397,6 @@ def test_synthetic_images_are_of_imagenets_size():
     (example, *_) = launcher.synthetic()
     assert example.decode().size == (500, 375)
     assert 60_000 < len(example.image) < 150_000
-
-
-def test_prefetching_keeps_order_and_stays_ahead():
-    put: list[int] = []
-
-    def on_device(batch: int) -> int:
-        put.append(batch)
-        return 10 * batch
-
-    ahead = prefetch(iter(range(5)), on_device, depth=2)
-    assert next(ahead) == 0
-    assert put == [0, 1, 2]
-    assert list(ahead) == [10, 20, 30, 40]
 
 
 def test_a_stream_makes_no_warnings(images: EncodedImages):

@@ -7,13 +7,12 @@ workers, threads or how often the stream was stopped, so that the state of a str
 the number of its next batch.
 """
 
-import collections
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import NamedTuple, Protocol, SupportsIndex, TypeVar
+from collections.abc import Generator
+from typing import NamedTuple, Protocol, SupportsIndex
 
 import grain
 import numpy as np
@@ -24,9 +23,6 @@ from nasjax.base import InputError
 from nasjax.data.batches import num_steps
 from nasjax.data.crops import evaluation_crop, training_crop
 from nasjax.data.encoded import Encoded
-
-T = TypeVar("T")
-S = TypeVar("S")
 
 #: Batches in all: no training is as long.
 _FOREVER = 1 << 40
@@ -246,24 +242,3 @@ def _stack(examples: list[_Example]) -> ImageBatch:
         np.array([example.row for example in examples], np.int32),
         np.array([example.weight for example in examples], np.float32),
     )
-
-
-def prefetch(
-    batches: Iterable[T], put: Callable[[T], S], *, depth: int = 2
-) -> Iterator[S]:
-    """Put batches on the device ahead of those that use them.
-
-    Args:
-      batches: on the host.
-      put: onto the device without waiting, such as `jax.device_put`.
-      depth: batches on the device that are not used yet.
-
-    >>> list(prefetch([1, 2, 3], lambda batch: 10 * batch))
-    [10, 20, 30]
-    """
-    waiting: collections.deque[S] = collections.deque()
-    for batch in batches:
-        waiting.append(put(batch))
-        if len(waiting) > depth:
-            yield waiting.popleft()
-    yield from waiting
