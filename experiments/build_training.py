@@ -19,6 +19,9 @@ _RANGES = {
     ("train", "evaluate_every"): (1, math.inf),
     ("train", "steps_per_dispatch"): (1, math.inf),
     ("data", "valid_fraction"): (0, 1),
+}
+#: Fields of data on the device, which a stream has not.
+_OF_THE_DEVICE = {
     ("data", "pad"): (0, math.inf),
     ("data", "cutout"): (0, math.inf),
 }
@@ -48,7 +51,6 @@ def all_parts(
     build.check_ranges(config, _RANGES)
     _check_space(config, genotype)
     recipe = _recipe(config)
-    train, test = (_load(config, split) for split in ("train", "test"))
     size, number = config["train"]["batch_size"], recipe.micro_batches
     if size % number:
         raise InputError(
@@ -56,17 +58,66 @@ def all_parts(
         )
     shared = size // number if num_devices is None else size
     devices = build.choose_devices(shared, num_devices)
-    net = _net(config, genotype, train, devices.axis_name)
+    make = _streamed if config["data"]["name"] == "imagenet2012" else _resident
+    data = make(config, Devices(devices.number, size))
+    return Parts(_net(config, genotype, data, devices.axis_name), recipe, data.feed)
+
+
+class _Data(NamedTuple):
+    """A feed and what a network must know of it."""
+
+    feed: retrain.Feed
+    num_classes: int
+    image_shape: tuple[int, int, int]
+
+
+def _resident(config: Mapping[str, Any], devices: Devices) -> _Data:
+    """Data that lives on the device."""
+    if "pad" not in config["data"]:
+        raise InputError(
+            f"data.name is {config['data']['name']!r}, which is no stream; take "
+            "--config=experiments/configs/retrain_cifar10.py"
+        )
+    build.check_ranges(config, _OF_THE_DEVICE)
+    train, test = (_load(config, split) for split in ("train", "test"))
     with build.named("data"):
         feed = retrain.resident(
             train,
             test,
-            devices=Devices(devices.number, size),
+            devices=devices,
             valid_fraction=config["data"]["valid_fraction"],
             seed=config["seed"],
             augmentation=build.augmentation(config),
         )
-    return Parts(net, recipe, feed)
+    return _Data(feed, train.num_classes, train.image_shape)
+
+
+def _streamed(config: Mapping[str, Any], devices: Devices) -> _Data:
+    """ImageNet as a stream."""
+    # Imported here: grain takes a second that other data need not wait.
+    from nasjax.data.imagenet_streams import MEAN, STD, imagenet_streams
+
+    block = dict(config["data"])
+    del block["name"]
+    if "pad" in block:
+        raise InputError(
+            "data.name is 'imagenet2012', which is read as a stream; take "
+            "--config=experiments/configs/retrain_imagenet.py"
+        )
+    with build.named("data"):
+        streams = imagenet_streams(
+            batch_size=devices.batch_size, seed=config["seed"], **block
+        )
+        feed = retrain.streamed(
+            streams.train,
+            streams.test,
+            valid=streams.valid,
+            mean=MEAN,
+            std=STD,
+            devices=devices,
+        )
+    size = block["image_size"]
+    return _Data(feed, streams.num_classes, (size, size, 3))
 
 
 def _check_space(config: Mapping[str, Any], genotype: Genotype) -> None:
@@ -79,6 +130,8 @@ def _check_space(config: Mapping[str, Any], genotype: Genotype) -> None:
         )
     if wanted != space:
         data = config["data"]["name"]
+        if data not in ("digits", "cifar10", "cifar100"):
+            data = "cifar10"  # other data have no configuration of either space
         name = f"retrain_nasbench201_{data}" if space != "darts" else f"retrain_{data}"
         raise InputError(
             f"--genotype is of the space {space} and network.space is {wanted}; take a "
@@ -112,7 +165,7 @@ def _load(config: Mapping[str, Any], split: str) -> Dataset:
 def _net(
     config: Mapping[str, Any],
     genotype: Genotype,
-    data: Dataset,
+    data: _Data,
     axis_name: str | None,
 ) -> retrain.Net:
     fields = dict(config["network"])

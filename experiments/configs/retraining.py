@@ -101,6 +101,55 @@ PAPERS = {
 }
 
 
+# --- ImageNet ---------------------------------------------------------------------
+
+
+def imagenet() -> ConfigDict:
+    """The papers' training on ImageNet, read as a stream (STC-NAS, section 4.3)."""
+    config = darts_cifar()
+    config.data = ConfigDict(
+        {
+            "name": "imagenet2012",
+            "data_dir": config_dict.placeholder(str),  # of TFDS's data sets
+            "image_size": 224,  # pixels
+            "max_examples": config_dict.placeholder(int),  # of each split; all of them
+            "valid_fraction": 0.01,  # held out; 0 trains on all, as the papers do
+            "min_area": 0.08,  # share of the image in the smallest random crop
+            "num_workers": 0,  # processes that decode; 0: threads
+            "num_threads": 2,  # of each worker, or of this process
+        }
+    )
+    config.network.dataset = "imagenet"
+    config.network.channels = 48
+    config.network.num_cells = 14
+    config.train.epochs = 250
+    config.train.batch_size = 1024
+    config.train.learning_rate = 0.5
+    config.train.warmup_epochs = 5
+    config.train.weight_decay = 3e-5
+    config.train.label_smoothing = 0.1
+    config.train.drop_path_rate = 0.0
+    return config
+
+
+def msg_das_imagenet(config: ConfigDict) -> ConfigDict:
+    """MSG-DAS: batch 256, 0.1 × 0.97 an epoch, no warm-up."""
+    config.train.batch_size = 256
+    config.train.learning_rate = 0.1
+    config.train.decay = "exponential"
+    config.train.warmup_epochs = 0
+    return config
+
+
+def smoke_imagenet(config: ConfigDict) -> ConfigDict:
+    """Every part for a few steps; the auxiliary head fits no smaller images."""
+    config = smoke(config)
+    config.data.max_examples = 40
+    config.data.valid_fraction = 0.2
+    config.train.batch_size = 8
+    return config
+
+
 # --- other data, other spaces -----------------------------------------------------
 
 
