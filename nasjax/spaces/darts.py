@@ -154,9 +154,9 @@ def _preprocess(weights: Tree, x: Array, *, context: ops.Context) -> Array:
 def _choose(
     entries: list[Array],
     kernels: tuple[Array, ...],
-    index: Array,
     x: Array | None,
     *,
+    index: Array,
     context: ops.Context,
 ) -> Array:
     """Input of the ``index``-th cell of a stage: an entry, or made of ``x``."""
@@ -182,6 +182,35 @@ def _choose(
     return recomputed_switch((*branches, made), last, entries, kernel, x)
 
 
+def _is_inside(kernel: Tree, width: int) -> bool:
+    """Whether the preprocessing reads an output of its own stage's shape."""
+    return not isinstance(kernel, dict) and kernel.shape[1] == width
+
+
+def _begin(
+    around: dict[str, Any], states: States, *, width: int, context: ops.Context
+) -> tuple[Any, Start]:
+    """The inputs of a stage's first cells that come from outside it, in other shapes.
+
+    Args:
+      around: kernels ``before`` and ``previous`` of each cell.
+      states: the two outputs before the stage.
+      width: channels of the stage's outputs.
+      context: for the operations.
+
+    Returns:
+      ``(first inputs, second inputs)`` of the first cells, and the states that are
+      of the stage's shape.
+    """
+    prepare = partial(recomputed, partial(_preprocess, context=context))
+    before, previous = states
+    outside = [own for own in around["before"] if not _is_inside(own, width)]
+    first = [prepare(own, x) for own, x in zip(outside, states, strict=False)]
+    outside = [own for own in around["previous"] if not _is_inside(own, width)]
+    second = [prepare(own, previous) for own in outside]
+    return (first, second), (None if first else before, None if second else previous)
+
+
 def _stage(
     cell: CellPlan,
     length: int,
@@ -190,10 +219,7 @@ def _stage(
     space: SearchSpace,
     context: ops.Context,
 ) -> Stage:
-    """A run of cells as one loop.
-
-    The first cells read what comes from outside the stage, in other shapes: their
-    inputs are made ahead and chosen by the cell's number.
+    """A run of cells as one loop, their inputs chosen by the cell's number.
 
     Args:
       cell: the first of them.
@@ -203,33 +229,11 @@ def _stage(
       context: for the operations.
     """
     width = len(space.output) * cell.channels
-    prepare = partial(recomputed, partial(_preprocess, context=context))
-
-    def is_inside(own: Tree) -> bool:
-        return not isinstance(own, dict) and own.shape[1] == width
-
-    def kernels(own: tuple[Tree, ...]) -> tuple[Array, ...]:
-        return tuple(filter(is_inside, own))
 
     def shape(states: States) -> tuple[int, ...]:
         _, *size, batch = states[-1].shape
         stride = 2 if cell.reduction else 1
         return width, *(-(-n // stride) for n in size), batch
-
-    def begin(around: dict[str, Any], states: States) -> tuple[Any, Start]:
-        before, previous = states
-        outside = [own for own in around["before"] if not is_inside(own)]
-        first_entries = [
-            prepare(own, x) for own, x in zip(outside, states, strict=False)
-        ]
-        second_entries = [
-            prepare(own, previous) for own in around["previous"] if not is_inside(own)
-        ]
-        start = (
-            None if first_entries else before,
-            None if second_entries else previous,
-        )
-        return (first_entries, second_entries), start
 
     def run(
         around: dict[str, Any],
@@ -239,24 +243,22 @@ def _stage(
         states: Start,
         runs: Mixture | Path,
     ) -> Array:
-        inputs = tuple(
-            _choose(ready, kernels(around[name]), number, x, context=context)
-            for ready, name, x in zip(
-                entries, ("before", "previous"), states, strict=True
-            )
-        )
-        own = for_cell(for_cell(runs, first), number)
+        kernels = [
+            tuple(own for own in around[name] if _is_inside(own, width))
+            for name in ("before", "previous")
+        ]
+        choose = partial(_choose, index=number, context=context)
         return apply_cell(
             edges,
-            own,
-            inputs,
+            for_cell(for_cell(runs, first), number),
+            tuple(map(choose, entries, kernels, states)),
             space=space,
             reduction=cell.reduction,
             context=context,
         )
 
-    cell_type = "reduce" if cell.reduction else "normal"
-    return Stage(length, cell_type, shape, begin, run)
+    begin = partial(_begin, width=width, context=context)
+    return Stage(length, "reduce" if cell.reduction else "normal", shape, begin, run)
 
 
 def skeleton(space: SearchSpace, settings: Settings) -> Supernet:

@@ -1,0 +1,106 @@
+"""A cell's weights, and the cell itself."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nasjax.base import Array, Tree
+from nasjax.cell.architecture import Mixture, Path
+from nasjax.cell.edges import edge_groups
+from nasjax.cell.mixture import run_mixture
+from nasjax.cell.path import run_path
+from nasjax.ops import Context, kernel
+from nasjax.space import SearchSpace
+
+
+def cell_template(
+    space: SearchSpace, *, channels: int, reduction: bool, stack: tuple[int, ...] = ()
+) -> tuple[dict[str, Tree], ...]:
+    """Weights of a cell: per group, per operation, stacked over its edges.
+
+    Operations without weights have no entry.
+
+    Args:
+      space: the search space.
+      channels: C.
+      reduction: whether edges that leave an input have stride 2.
+      stack: leading axes, for that many cells in one tree.
+    """
+    groups = []
+    for group in edge_groups(space, reduction=reduction):
+        weights = {}
+        for operation in space.operations:
+            shapes = operation.shapes(channels // space.channel_divisor, group.stride)
+            if shapes:
+                weights[operation.name] = {
+                    name: kernel(*shape, stack=(*stack, len(group.edges)))
+                    for name, shape in shapes.items()
+                }
+        groups.append(weights)
+    return tuple(groups)
+
+
+# Jitted so that cells of one shape, and the two passes of a bilevel step, are traced
+# and lowered once.
+@partial(jax.jit, static_argnames=("space", "reduction", "context"))
+def apply_cell(
+    weights: tuple[dict[str, Tree], ...],
+    architecture: Mixture | Path,
+    inputs: Sequence[Array],
+    *,
+    space: SearchSpace,
+    reduction: bool,
+    context: Context,
+) -> Array:
+    """Run a cell.
+
+    Args:
+      weights: of `cell_template`, drawn.
+      architecture: what each edge runs.
+      inputs: the cell's input states, ``[C, H, W, B]`` each.
+      space: the search space.
+      reduction: whether edges that leave an input have stride 2.
+      context: for the operations.
+
+    Returns:
+      ``[N*C, H', W', B]``, the output states concatenated along channels.
+    """
+    chex.assert_equal_shape(inputs)
+    chex.assert_shape(jax.tree.leaves(architecture), (space.num_edges, ...))
+    run = run_mixture if isinstance(architecture, Mixture) else run_path
+    num_nodes = space.num_states - space.num_inputs
+    entry = jnp.stack(list(inputs))
+    if reduction:
+        small = entry[0][:, ::2, ::2]
+        states = jnp.zeros((num_nodes, *small.shape), small.dtype)
+        first = space.num_inputs
+    else:
+        empty = jnp.zeros((num_nodes, *entry.shape[1:]), entry.dtype)
+        states = jnp.concatenate([entry, empty])
+        first = 0
+    for group, group_weights in zip(
+        edge_groups(space, reduction=reduction), weights, strict=True
+    ):
+        part = _rows(architecture, group.edges)
+        reads = entry if group.from_inputs else None
+        states = run(
+            group_weights,
+            part,
+            reads,
+            states,
+            group=group,
+            first=first,
+            space=space,
+            context=context,
+        )
+    output = states[np.array(space.output) - first]
+    return output.reshape(-1, *output.shape[2:])
+
+
+def _rows(architecture: Mixture | Path, edges: tuple[int, ...]) -> Any:
+    return jax.tree.map(lambda a: a[np.array(edges)], architecture)

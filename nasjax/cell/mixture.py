@@ -1,0 +1,134 @@
+"""A cell run as a mixture: every operation on every edge."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from nasjax.base import Array, Tree
+from nasjax.cell.architecture import Mixture
+from nasjax.cell.edges import EdgeGroup, merge, pass_by, split
+from nasjax.cell.recompute import recomputed_switch
+from nasjax.ops import Context, Operation
+from nasjax.space import SearchSpace
+
+
+def run_mixture(
+    weights: dict[str, Tree],
+    mixture: Mixture,
+    reads: Array | None,
+    states: Array,
+    *,
+    group: EdgeGroup,
+    first: int,
+    space: SearchSpace,
+    context: Context,
+) -> Array:
+    """Add every edge's weighted operations to its target, source after source.
+
+    Operations without weights (pooling, identity) run once for each source and are
+    shared by all the edges that leave it.
+    """
+    runs = [(i, op) for i, op in enumerate(space.operations) if not op.is_zero]
+    if not runs:
+        return states
+    shared = [(i, op) for i, op in runs if op.name not in weights]
+    own = [(i, op) for i, op in runs if op.name in weights]
+    edge = partial(_mixed_edge, shared, own, group.stride, context, space)
+    table = _edge_table(group)  # [sources, targets], positions in the group
+    targets = np.array(sorted(set(group.targets)), np.int32) - first
+
+    def source_step(states: Array, row: tuple[Array, Array]) -> tuple[Array, None]:
+        source, positions = row
+        x, bypass = split((states if reads is None else reads)[source], space)
+        pooled = tuple(_shared_output(op, x, group.stride, context) for _, op in shared)
+        passed = (pass_by(bypass, group.stride),) if len(bypass) else ()
+
+        def edge_step(states: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
+            target, position = pair
+            at = jnp.maximum(position, 0)
+            y = recomputed_switch(
+                (partial(_no_edge, group.stride, space), edge),
+                (position >= 0).astype(jnp.int32),
+                jax.tree.map(lambda a: a[at], weights),
+                mixture.weights[at],
+                x,
+                pooled,
+                passed,
+            )
+            return states.at[target].add(y), None
+
+        pairs = (jnp.asarray(targets), positions)
+        return lax.scan(edge_step, states, pairs)[0], None
+
+    offset = 0 if group.from_inputs else first
+    sources = np.array(sorted(set(group.sources)), np.int32) - offset
+    rows = (jnp.asarray(sources), jnp.asarray(table))
+    return lax.scan(source_step, states, rows)[0]
+
+
+_Numbered = list[tuple[int, Operation]]
+
+
+def _mixed_edge(
+    shared: _Numbered,
+    own: _Numbered,
+    stride: int,
+    context: Context,
+    space: SearchSpace,
+    weights: Tree,
+    factors: Array,
+    x: Array,
+    pooled: tuple[Array, ...],
+    passed: tuple[Array, ...],
+) -> Array:
+    """The weighted sum of an edge's operations.
+
+    ``pooled`` are the outputs it shares with other edges, ``passed`` the channels
+    that pass by (none, or one array), which count for every operation.
+    """
+    terms = [
+        y * factors[i].astype(y.dtype) for (i, _), y in zip(shared, pooled, strict=True)
+    ]
+    for i, op in own:
+        y = op.apply(weights[op.name], x, stride, context)
+        terms.append(y * factors[i].astype(y.dtype))
+    mixed = sum(terms[1:], terms[0])
+    if not passed:
+        return mixed
+    bypass = passed[0] * factors.sum().astype(mixed.dtype)
+    return merge(mixed, bypass, space)
+
+
+def _no_edge(
+    stride: int,
+    space: SearchSpace,
+    weights: Tree,
+    factors: Array,
+    x: Array,
+    pooled: tuple[Array, ...],
+    passed: tuple[Array, ...],
+) -> Array:
+    del weights, factors, pooled, passed
+    small = x[:, ::stride, ::stride]
+    return jnp.zeros((space.channel_divisor * len(x), *small.shape[1:]), x.dtype)
+
+
+def _shared_output(op: Operation, x: Array, stride: int, context: Context) -> Array:
+    """An operation without weights, recomputed in the backward pass."""
+    run = jax.checkpoint(lambda x: op.apply({}, x, stride, context), prevent_cse=False)
+    return run(x)
+
+
+def _edge_table(group: EdgeGroup) -> np.ndarray:
+    """``[sources, targets]`` position of each edge in the group, -1 for none."""
+    sources = sorted(set(group.sources))
+    targets = sorted(set(group.targets))
+    table = np.full((len(sources), len(targets)), -1, np.int32)
+    for position, (source, target) in enumerate(
+        zip(group.sources, group.targets, strict=True)
+    ):
+        table[sources.index(source), targets.index(target)] = position
+    return table

@@ -1,0 +1,157 @@
+"""A cell run as a path: at most one operation on each edge."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from nasjax.base import Array, Tree
+from nasjax.cell.architecture import Path
+from nasjax.cell.edges import EdgeGroup, merge, pass_by, split
+from nasjax.cell.recompute import no_gradient
+from nasjax.ops import Context, Operation
+from nasjax.space import SearchSpace
+
+#: ``(weights, factor, x, drop) -> y`` of one operation on one edge.
+_Branch = Callable[[Tree, Array, Array, Any], Array]
+
+
+class _PathLoop(NamedTuple):
+    """What is constant in the loop over a group's edges."""
+
+    group: EdgeGroup
+    first: int
+    space: SearchSpace
+    context: Context
+
+
+def run_path(
+    weights: dict[str, Tree],
+    path: Path,
+    reads: Array | None,
+    states: Array,
+    **constant: Any,
+) -> Array:
+    """Add every active edge's operation to its target, edge after edge."""
+    return _path_edges(_PathLoop(**constant), path, weights, path.weight, reads, states)
+
+
+def _branches(loop: _PathLoop) -> tuple[_Branch, ...]:
+    """What an edge may run: every operation, or (last) nothing."""
+    stride, space = loop.group.stride, loop.space
+
+    def run(
+        operation: Operation, weights: Tree, factor: Array, x: Array, drop: Any
+    ) -> Array:
+        own = weights.get(operation.name, {})
+        context = loop.context._replace(drop=drop)
+        if space.channel_divisor == 1:
+            y = operation.apply(own, x, stride, context)
+        else:
+            seen, bypass = split(x, space)
+            y = operation.apply(own, seen, stride, context)
+            y = merge(y, pass_by(bypass, stride), space)
+        return y * factor.astype(y.dtype)
+
+    def nothing(weights: Tree, factor: Array, x: Array, drop: Any) -> Array:
+        del weights, factor, drop
+        return jnp.zeros_like(x[:, ::stride, ::stride])
+
+    partly = space.channel_divisor > 1  # then `none` lets a part pass by
+    runs = [
+        nothing if op.is_zero and not partly else partial(run, op)
+        for op in space.operations
+    ]
+    return (*runs, nothing)
+
+
+def _edge_inputs(loop: _PathLoop, path: Path, weights: Tree, factor: Array) -> Any:
+    """What the loop over edges reads at each one, stacked."""
+    group = loop.group
+    offset = 0 if group.from_inputs else loop.first
+    sources = np.array(group.sources, np.int32) - offset
+    targets = np.array(group.targets, np.int32) - loop.first
+    nothing = loop.space.num_ops
+    index = jnp.where(path.active, path.operation, nothing)
+    return weights, factor, index, path.drop, sources, targets
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _path_edges(
+    loop: _PathLoop,
+    path: Path,
+    weights: Tree,
+    factor: Array,
+    reads: Array | None,
+    states: Array,
+) -> Array:
+    """The states with every edge's output added.
+
+    Its gradient keeps the finished states and nothing of an edge: edges are sorted
+    by target, so that a state is finished before an edge reads it.
+    """
+    branches = _branches(loop)
+
+    def step(states: Array, edge: tuple[Any, ...]) -> tuple[Array, None]:
+        weights, factor, index, drop, source, target = edge
+        x = (states if reads is None else reads)[source]
+        y = lax.switch(index, branches, weights, factor, x, drop)
+        return states.at[target].add(y), None
+
+    return lax.scan(step, states, _edge_inputs(loop, path, weights, factor))[0]
+
+
+def _path_forward(
+    loop: _PathLoop,
+    path: Path,
+    weights: Tree,
+    factor: Array,
+    reads: Array | None,
+    states: Array,
+) -> tuple[Array, tuple[Any, ...]]:
+    states = _path_edges(loop, path, weights, factor, reads, states)
+    kept = states if reads is None else reads
+    return states, (path, weights, factor, kept)
+
+
+def _path_backward(
+    loop: _PathLoop, residuals: tuple[Any, ...], cotangent: Array
+) -> tuple[Any, ...]:
+    path, weights, factor, kept = residuals
+    inside = not loop.group.from_inputs
+
+    def pull(
+        branch: _Branch, weights: Tree, factor: Array, x: Array, *rest: Any
+    ) -> Any:
+        drop, y_bar = rest
+        run = lambda weights, factor, x: branch(weights, factor, x, drop)  # noqa: E731
+        return jax.vjp(run, weights, factor, x)[1](y_bar)
+
+    pulls = [partial(pull, branch) for branch in _branches(loop)]
+
+    def step(bars: tuple[Array, Array], edge: tuple[Any, ...]) -> tuple[Any, Any]:
+        states_bar, reads_bar = bars
+        weights, factor, index, drop, source, target = edge
+        operands = (weights, factor, kept[source], drop, states_bar[target])
+        weights_bar, factor_bar, x_bar = lax.switch(index, pulls, *operands)
+        if inside:
+            states_bar = states_bar.at[source].add(x_bar)
+        else:
+            reads_bar = reads_bar.at[source].add(x_bar)
+        return (states_bar, reads_bar), (weights_bar, factor_bar)
+
+    start = cotangent, jnp.zeros((0,) if inside else kept.shape, kept.dtype)
+    edges = _edge_inputs(loop, path, weights, factor)
+    (states_bar, reads_bar), (weights_bar, factor_bar) = lax.scan(
+        step, start, edges, reverse=True
+    )
+    # Path's own cotangent is for its integers and keys; its weight came as `factor`.
+    path_bar = jax.tree.map(no_gradient, path)
+    return path_bar, weights_bar, factor_bar, None if inside else reads_bar, states_bar
+
+
+_path_edges.defvjp(_path_forward, _path_backward)
