@@ -1,0 +1,44 @@
+"""What several primitives share."""
+
+import jax.numpy as jnp
+from jax import lax
+
+from nasjax.base import Array
+
+
+def expand(per_channel: Array) -> Array:
+    """``[C]`` as ``[C, 1, 1, 1]``."""
+    return per_channel[:, None, None, None]
+
+
+def undo_stride(cotangent: Array, size: tuple[int, ...], stride: int) -> Array:
+    """Zeros between outputs, and at the end where the stride left pixels out."""
+    if stride == 1:
+        return cotangent
+    spread = [
+        (0, full - 1 - stride * (small - 1), stride - 1)
+        for full, small in zip(size, cotangent.shape[1:3], strict=True)
+    ]
+    zero = jnp.zeros((), cotangent.dtype)
+    return lax.pad(cotangent, zero, [(0, 0, 0), *spread, (0, 0, 0)])
+
+
+def tap(padded: Array, i: int, j: int, size: tuple[int, int], stride: int) -> Array:
+    """The window of ``padded`` that tap (i, j) of a kernel multiplies."""
+    height, width = size
+    return lax.slice(
+        padded,
+        (0, i, j, 0),
+        (
+            padded.shape[0],
+            i + stride * (height - 1) + 1,
+            j + stride * (width - 1) + 1,
+            padded.shape[3],
+        ),
+        (1, stride, stride, 1),
+    )
+
+
+def strided_size(x: Array, stride: int) -> tuple[int, int]:
+    """Height and width of what a stride leaves of ``x``."""
+    return -(-x.shape[1] // stride), -(-x.shape[2] // stride)

@@ -1,0 +1,153 @@
+"""Depthwise convolution: one function, a form for each backend."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from nasjax.base import Array
+from nasjax.primitives.common import expand, strided_size, tap, undo_stride
+
+
+def _depthwise_grouped(x: Array, kernel: Array, stride: int, dilation: int) -> Array:
+    """The compiler's own grouped convolution: cuDNN on a GPU, very slow on CPU."""
+    pad = dilation * (kernel.shape[-1] // 2)
+    return lax.conv_general_dilated(
+        x,
+        kernel[:, None],
+        (stride, stride),
+        [(pad, pad)] * 2,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("CHWN", "OIHW", "CHWN"),
+        feature_group_count=x.shape[0],
+    )
+
+
+def _shift_and_add(x: Array, kernel: Array, stride: int, dilation: int) -> Array:
+    """The sum over taps of shifted copies: one fused pass, forward only."""
+    k = kernel.shape[-1]
+    pad = dilation * (k // 2)
+    size = strided_size(x, stride)
+    padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    terms = [
+        expand(kernel[:, i, j]) * tap(padded, i * dilation, j * dilation, size, stride)
+        for i in range(k)
+        for j in range(k)
+    ]
+    return sum(terms[1:], terms[0])
+
+
+def _bands(width: int, k: int, stride: int, dilation: int) -> np.ndarray:
+    """``[k, W', W]`` selectors: (j, o, w) is 1 where tap j of output o reads w."""
+    out = np.arange(-(-width // stride))[:, None] * stride - dilation * (k // 2)
+    taps = np.arange(k)[:, None, None] * dilation
+    return (out + taps == np.arange(width)).astype(np.float32)
+
+
+def _rows(x: Array, k: int, stride: int, dilation: int) -> Array:
+    """``[C, H', k, W, B]``: the k rows that each row of the output reads."""
+    pad = dilation * (k // 2)
+    span = stride * (strided_size(x, stride)[0] - 1) + 1
+    padded = jnp.pad(x, ((0, 0), (pad, pad), (0, 0), (0, 0)))
+    starts = range(0, k * dilation, dilation)
+    return jnp.stack([padded[:, i : i + span : stride] for i in starts], axis=2)
+
+
+def _depthwise_banded(x: Array, kernel: Array, stride: int, dilation: int) -> Array:
+    """One batched matrix product per channel over (row tap, W).
+
+    The k taps along W become a ``[W', W]`` band, so the convolution and both its
+    gradients are matrix products: many more multiplications, far fewer passes over
+    memory than a grouped convolution's gradient takes on a CPU.
+    """
+    k = kernel.shape[-1]
+    bands = jnp.asarray(_bands(x.shape[2], k, stride, dilation), x.dtype)
+    band = jnp.einsum("cij,jow->ciow", kernel, bands)
+    rows = _rows(x, k, stride, dilation)
+    return jnp.einsum("ciow,chiwb->chob", band, rows)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _depthwise_shift(x: Array, kernel: Array, stride: int, dilation: int) -> Array:
+    return _shift_and_add(x, kernel, stride, dilation)
+
+
+def _depthwise_shift_forward(
+    x: Array, kernel: Array, stride: int, dilation: int
+) -> tuple[Array, tuple[Array, Array]]:
+    return _shift_and_add(x, kernel, stride, dilation), (x, kernel)
+
+
+def _depthwise_shift_backward(
+    stride: int, dilation: int, residuals: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    """Gradients of shift-and-add without autodiff's k² copies of the input."""
+    x, kernel = residuals
+    full = undo_stride(cotangent, x.shape[1:3], stride)
+    # Odd kernels with symmetric padding: the transpose is the flipped kernel.
+    input_gradient = _depthwise_shift(full, kernel[:, ::-1, ::-1], 1, dilation)
+    return input_gradient, _taps(x, cotangent, kernel.shape[-1], stride, dilation)
+
+
+def _taps(x: Array, cotangent: Array, k: int, stride: int, dilation: int) -> Array:
+    """Weight gradient ``[C, k, k]``: a batched matrix product, then its diagonals.
+
+    ``products[c, h, i, w, o]`` sums x at pixel w of the i-th row around h times the
+    cotangent at o; tap j is the diagonal where output o reads pixel w.
+    """
+    rows = _rows(x, k, stride, dilation)  # [C, H', k, W, B]
+    products = jnp.einsum("chiwb,chob->chiwo", rows, cotangent)
+    bands = jnp.asarray(_bands(x.shape[2], k, stride, dilation), x.dtype)
+    return jnp.einsum("ciwo,jow->cij", products.sum(axis=1), bands)
+
+
+_depthwise_shift.defvjp(_depthwise_shift_forward, _depthwise_shift_backward)
+
+
+_DEPTHWISE_FORMS: dict[str, Callable[[Array, Array, int, int], Array]] = {
+    "banded": _depthwise_banded,
+    "grouped": _depthwise_grouped,
+    "shift": _depthwise_shift,
+}
+
+
+#: The form ``"auto"`` takes on each backend; any other backend takes "grouped".
+_DEPTHWISE_DEFAULTS = {"cpu": "shift"}
+
+
+DEPTHWISE_FORMS = ("auto", *sorted(_DEPTHWISE_FORMS))
+
+
+def depthwise(
+    x: Array,
+    kernel: Array,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    form: str = "auto",
+) -> Array:
+    """Depthwise k×k convolution, k odd.
+
+    Args:
+      x: ``[C, H, W, B]``.
+      kernel: ``[C, k, k]`` (PyTorch's ``[C, 1, k, k]`` without its second axis).
+      stride: 1 or 2.
+      dilation: 1 or 2.
+      form: how it is computed, never what: "grouped" (the compiler's grouped
+        convolution), "shift" (shift-and-add with gradients of its own), "banded"
+        (a batched matrix product) or "auto" (by backend).
+
+    Returns:
+      ``[C, ceil(H/stride), ceil(W/stride), B]``.
+
+    Raises:
+      ValueError: an unknown form.
+    """
+    if form == "auto":
+        form = _DEPTHWISE_DEFAULTS.get(jax.default_backend(), "grouped")
+    if form not in _DEPTHWISE_FORMS:
+        raise ValueError(f"{form=} is not one of {', '.join(DEPTHWISE_FORMS)}")
+    return _DEPTHWISE_FORMS[form](x, kernel.astype(x.dtype), stride, dilation)

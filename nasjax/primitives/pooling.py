@@ -1,0 +1,114 @@
+"""Pooling."""
+
+from functools import partial, reduce
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from nasjax.base import Array
+from nasjax.primitives.common import strided_size, tap
+from nasjax.primitives.depthwise import depthwise
+
+
+def _window_counts(size: int, stride: int) -> np.ndarray:
+    """How many of the three taps along one axis fall inside the image."""
+    centres = np.arange(-(-size // stride)) * stride
+    return np.minimum(centres + 1, size - 1) - np.maximum(centres - 1, 0) + 1
+
+
+def avg_pool_3x3(x: Array, *, stride: int = 1) -> Array:
+    """3×3 average, padding 1, the padding not counted.
+
+    Args:
+      x: ``[C, H, W, B]``.
+      stride: 1 or 2.
+
+    Returns:
+      ``[C, ceil(H/stride), ceil(W/stride), B]``.
+    """
+    ones = jnp.ones((x.shape[0], 3, 3), x.dtype)
+    counts = np.outer(
+        _window_counts(x.shape[1], stride), _window_counts(x.shape[2], stride)
+    )
+    scale = jnp.asarray(1.0 / counts, x.dtype)
+    return _box_sum(x, ones, stride) * scale[None, :, :, None]
+
+
+def _box_sum(x: Array, ones: Array, stride: int) -> Array:
+    # A constant kernel: the weight gradient is never asked for, so it costs nothing.
+    return depthwise(x, ones, stride=stride, form="shift")
+
+
+def _max_taps(x: Array, stride: int) -> list[Array]:
+    lowest = jnp.asarray(-jnp.inf, x.dtype)
+    padded = lax.pad(x, lowest, [(0, 0, 0), (1, 1, 0), (1, 1, 0), (0, 0, 0)])
+    size = strided_size(x, stride)
+    return [tap(padded, i, j, size, stride) for i in range(3) for j in range(3)]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _max_pool(x: Array, stride: int) -> Array:
+    return reduce(jnp.maximum, _max_taps(x, stride))
+
+
+def _max_pool_forward(x: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
+    result = _max_pool(x, stride)
+    return result, (x, result)
+
+
+def _max_pool_backward(
+    stride: int, residuals: tuple[Array, Array], cotangent: Array
+) -> tuple[Array]:
+    """Send each cotangent to the first tap that holds the maximum."""
+    x, result = residuals
+    height, width = x.shape[1:3]
+    rows, columns = result.shape[1:3]
+    free = jnp.ones(result.shape, bool)
+    gradient = jnp.zeros_like(x)
+    zero = jnp.zeros((), x.dtype)
+    for index, one in enumerate(_max_taps(x, stride)):
+        i, j = divmod(index, 3)
+        hit = free & (one == result)
+        free &= ~hit
+        part = jnp.where(hit, cotangent, zero)
+        # Output (r, c) read pixel (stride*r + i - 1, stride*c + j - 1).
+        low_high = [
+            (i - 1, height - i - stride * (rows - 1), stride - 1),
+            (j - 1, width - j - stride * (columns - 1), stride - 1),
+        ]
+        gradient += lax.pad(part, zero, [(0, 0, 0), *low_high, (0, 0, 0)])
+    return (gradient,)
+
+
+_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+def max_pool_3x3(x: Array, *, stride: int = 1) -> Array:
+    """3×3 maximum, padding 1; ties send their gradient to the first tap.
+
+    Args:
+      x: ``[C, H, W, B]``.
+      stride: 1 or 2.
+
+    Returns:
+      ``[C, ceil(H/stride), ceil(W/stride), B]``.
+    """
+    return _max_pool(x, stride)
+
+
+def avg_pool_2x2(x: Array) -> Array:
+    """2×2 average with stride 2 of ``[C, H, W, B]``; an odd last row is left out."""
+    channels, height, width, batch = x.shape
+    x = x[:, : height // 2 * 2, : width // 2 * 2]
+    return x.reshape(channels, height // 2, 2, width // 2, 2, batch).mean(axis=(2, 4))
+
+
+def max_pool_2x2(x: Array) -> Array:
+    """2×2 maximum with stride 2 of ``[C, H, W, B]``; an odd last row stands alone."""
+    channels, height, width, batch = x.shape
+    pads = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
+    x = jnp.pad(x, pads, constant_values=-jnp.inf)
+    rows, columns = x.shape[1] // 2, x.shape[2] // 2
+    return x.reshape(channels, rows, 2, columns, 2, batch).max(axis=(2, 4))
