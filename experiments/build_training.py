@@ -22,8 +22,8 @@ _RANGES = {
 }
 #: Fields of data on the device, which a stream has not.
 _OF_THE_DEVICE = {
-    ("data", "pad"): (0, math.inf),
-    ("data", "cutout"): (0, math.inf),
+    ("data", "pad"): (0, 1025),
+    ("data", "cutout"): (0, 1025),
 }
 
 

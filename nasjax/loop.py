@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasjax.base import Array, Tree
+from nasjax.base import Array, InputError, Tree
 from nasjax.checkpoint import Checkpoints
 from nasjax.finite import STEPS, first_not_finite
 from nasjax.finite import NotFiniteError as NotFiniteError
@@ -217,6 +217,19 @@ class Run:
             self.workdir.log("valid", step=self.step, epoch=epoch, values=values)
         self._save(state)
         self._progress.epoch_done(self.epoch, self.last_valid)
+
+
+def check_length(epochs: int, steps_per_epoch: int) -> None:
+    """Refuse a run of more steps than its counter, an int32, can hold.
+
+    Raises:
+      InputError: with both numbers.
+    """
+    if epochs * steps_per_epoch >= 2**31:
+        raise InputError(
+            f"epochs is {epochs}; at {steps_per_epoch} steps each it must be at most "
+            f"{(2**31 - 1) // steps_per_epoch}"
+        )
 
 
 def trial_seconds(

@@ -103,10 +103,7 @@ def prepare(
     if net.settings.context.axis_name != axis_name:
         raise ValueError(f"on {num_devices} devices a supernet has {axis_name=}")
     steps = epochs_lib.steps_per_epoch(data)
-    if steps * epochs >= 2**31:  # the counter is int32
-        raise InputError(
-            f"epochs is {epochs}; of {steps} steps each there are less than 2**31 steps"
-        )
+    loop.check_length(epochs, steps)
     root = jax.random.key(seed)
     step = make_step(
         net, method, optimizers=optimizers, steps_per_epoch=steps, epochs=epochs

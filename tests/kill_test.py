@@ -3,9 +3,9 @@
     python -m tests.kill_test [--kills=12] [--methods=sd_darts,msg_das,stc_nas]
         [--epochs=30] [--seed=0]
 
-Every process is a ``python -m experiments.search`` and ends by SIGKILL: at a moment
-drawn from the whole of its life, or as soon after it as a checkpoint is seen half
-written. Then the same command goes on. What the run leaves (bits of the last
+Every process is a ``python -m experiments.search`` and ends by SIGKILL: at any moment
+of its life, in the course of a step not far ahead, or while a checkpoint is
+half written. Then the same command goes on. What the run leaves (bits of the last
 checkpoint, alphas, metrics, genotype) must be what the undisturbed run leaves. One JSON
 object a line for each kill, and for each comparison; exit code 1 where anything
 differs.
@@ -13,6 +13,7 @@ differs.
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -30,6 +31,8 @@ import numpy as np
 from nasjax import checkpoint
 from tests.launching import Ended, start, wait
 
+#: Of an epoch of the smoke variants.
+STEPS = 3
 #: What a search has to do with the clock.
 _CLOCKS = ("images_per_second",)
 #: Fields that make a method use all of its parts within a few epochs.
@@ -119,34 +122,65 @@ def _doing(folder: pathlib.Path, since: float) -> str:
     return "training" if steps else "starting"
 
 
+class Moment(NamedTuple):
+    """When a process is to be killed.
+
+    Attributes:
+      step: not before this one is logged.
+      seconds: after that.
+      in_save: and not before a save is under way.
+    """
+
+    step: int
+    seconds: float
+    in_save: bool
+
+
+def draw_moment(draw: random.Random, last: int, steps: int, life: float) -> Moment:
+    """A moment of a process that goes on after step ``last`` of ``steps``.
+
+    A third each: anywhere in its life; in the course of a step not far ahead, or of
+    what follows the last one; in a save.
+    """
+    kind = draw.choice(("life", "step", "save"))
+    if kind == "life":
+        return Moment(0, draw.uniform(0, life), False)
+    ahead = min(steps, last + draw.randint(1, max(1, steps // 3)))
+    return Moment(ahead, draw.uniform(0, 0.2 if ahead < steps else 2.0), kind == "save")
+
+
 def kill(
     processes: Processes,
     flags_: list[str],
     folder: pathlib.Path,
-    draw: random.Random,
-    life: float,
+    moment: Moment,
 ) -> Kill | None:
-    """Start, and kill at a random moment; None where it ended before that.
-
-    Every third waits, after its moment, for a save to be under way.
-    """
-    moment, in_save = draw.uniform(0, life), draw.random() < 1 / 3
+    """Start, and kill at a moment; None where the process ended before that."""
     began_at, began = time.time(), time.monotonic()
+    reached: float | None = None
     pid = processes.begin(*flags_, f"--workdir={folder}")
     while not processes.has_ended():
-        now = time.monotonic() - began
-        if now >= moment and (not in_save or _is_saving(folder, began_at)):
-            os.kill(pid, signal.SIGKILL)
+        now = time.monotonic()
+        if reached is None and last_step(folder) >= moment.step:
+            reached = now
+        due = reached is not None and now - reached >= moment.seconds
+        if due and (not moment.in_save or _is_saving(folder, began_at)):
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, signal.SIGKILL)
             break
-        time.sleep(0.001)
+        time.sleep(0.002)
     seconds = time.monotonic() - began
     ended = processes.end()
     if ended.code == 0:
         return None
     if ended.code != -signal.SIGKILL:
         raise RuntimeError(f"a search ended by itself with {ended.code}: {ended.err}")
-    last = max((row["step"] for row in rows(folder)), default=0)
-    return Kill(_doing(folder, began_at), last, round(seconds, 2))
+    return Kill(_doing(folder, began_at), last_step(folder), round(seconds, 2))
+
+
+def last_step(folder: pathlib.Path) -> int:
+    """The last step that was logged."""
+    return max((row["step"] for row in rows(folder)), default=0)
 
 
 def disturbed(
@@ -155,16 +189,18 @@ def disturbed(
     root: pathlib.Path,
     *,
     kills: int,
+    steps: int,
     life: float,
     draw: random.Random,
     tell: Callable[[Kill], None] = lambda kill: None,
 ) -> Iterator[pathlib.Path]:
     """Runs that were killed, in all so often, and then went on to their end."""
     done = 0
-    while done < kills:
-        folder = root / f"killed{done}"
-        while done < kills:
-            found = kill(processes, flags_, folder, draw, life)
+    for number in itertools.count():
+        folder = root / f"killed{number}"
+        while done < kills and not (folder / "report.html").exists():
+            moment = draw_moment(draw, last_step(folder), steps, life)
+            found = kill(processes, flags_, folder, moment)
             if found is None:
                 break
             tell(found)
@@ -174,6 +210,8 @@ def disturbed(
         if ended.code:
             raise RuntimeError(f"a search ended with {ended.code}: {ended.err}")
         yield folder
+        if done >= kills:
+            return
 
 
 def differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
@@ -254,6 +292,7 @@ def main() -> int:
                 flags_,
                 root,
                 kills=given.kills,
+                steps=STEPS * given.epochs,
                 life=life,
                 draw=random.Random(f"{given.seed} {method}"),
                 tell=tell,

@@ -64,7 +64,7 @@ for line in sys.stdin:
     else:
         for number, file in ((1, order["out"]), (2, order["err"])):
             os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        signal.alarm(120)
+        signal.alarm(300)
         os.chdir(order["cwd"])
         os.environ.update(order["environment"])
         sys.argv[1:] = order["flags"]

@@ -4,6 +4,8 @@ from tests.mistakes_search import Table
 
 CELL = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
 PAPER = "--config=experiments/configs/papers/nasbench201_cifar10.py:proxy"
+TRAIN = "retrain --workdir={place}/new --genotype="
+V2 = f"{TRAIN}DARTS_V2"
 #: The other launchers: its name comes first.
 OTHERS: Table = {
     # report
@@ -142,6 +144,58 @@ OTHERS: Table = {
         ["evil.pt is not read"],
     ),
     "another form": ("convert --genotype=DARTS_V2 --form=xml", ["--form=xml", "text"]),
+    # retrain
+    "nothing to train": ("retrain", ["--genotype is missing", "DARTS_V2"]),
+    "training of no cell": (f"{TRAIN}DARTS_V9", ["--genotype", "'DARTS_V9'"]),
+    "training of no search": (f"{TRAIN}{{place}}/empty", ["has no genotype.json"]),
+    "training of bytes": (f"{TRAIN}{{place}}/bytes", ["not a text file"]),
+    "training of an unknown operation": (
+        f"{TRAIN}{{place}}/operation.json",
+        ["'sep_conv_9x9'", "sep_conv_5x5"],
+    ),
+    "training in a file": (
+        "retrain --genotype=DARTS_V2 --workdir={place}/file",
+        ["workdir {place}/file is a file"],
+    ),
+    "training's field": (f"{V2} --config.train.epoch=1", ["'epoch'", "epochs"]),
+    "training of no epochs": (f"{V2} --config.train.epochs=0", ["epochs is 0"]),
+    "endless training": (
+        f"{V2} --config.train.epochs=9999999999",
+        ["epochs is 9999999999", "at most"],
+    ),
+    "training without batches": (
+        f"{V2} --config.train.batch_size=0",
+        ["train.batch_size is 0", "at least 1"],
+    ),
+    "training at no rate": (
+        f"{V2} --config.train.learning_rate=nan",
+        ["learning_rate is nan"],
+    ),
+    "training without paths": (
+        f"{V2} --config.train.drop_path_rate=2.0",
+        ["drop_path_rate is 2.0", "below 1"],
+    ),
+    "training without channels": (
+        f"{V2} --config.network.channels=0",
+        ["channels is 0", "at least 1"],
+    ),
+    "training without cells": (
+        f"{V2} --config.network.num_cells=0",
+        ["num_cells is 0"],
+    ),
+    "training on no data": (
+        f"{V2} --config.data.name=mnist",
+        ["data: name", "'mnist'", "digits"],
+    ),
+    "training with an endless pad": (
+        f"{V2} --config.data.pad=9999999999",
+        ["data.pad is 9999", "below 1025"],
+    ),
+    "training on no devices": (f"{V2} --num_devices=99", ["num_devices is 99"]),
+    "training without minutes": (
+        f"{V2} --checkpoint_minutes=-1",
+        ["--checkpoint_minutes=-1"],
+    ),
     # study
     "no study": ("study", ["--config=FILE", "is missing"]),
     "a study of no file": ("study --config={place}/no.py", ["no.py"]),

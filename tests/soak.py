@@ -69,7 +69,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=200, help="of 3 steps")
     parser.add_argument("--method", default="sd_darts")
     given = parser.parse_args()
-    flags = arguments(given.method, given.epochs)
+    flags = [*arguments(given.method, given.epochs), "--checkpoint_minutes=10"]
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name) / "run"
         samples = watch(flags, folder)

@@ -38,6 +38,7 @@ def test_a_killed_search_ends_at_the_same_bits(
         flags,
         tmp_path,
         kills=KILLS,
+        steps=kill_test.STEPS * EPOCHS,
         life=life,
         draw=random.Random(method),
         tell=killed.append,

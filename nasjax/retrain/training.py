@@ -101,6 +101,7 @@ def prepare(
     recipe.check()
     devices, steps = feed.devices, feed.steps_per_epoch
     devices.check()
+    loop.check_length(recipe.epochs, steps)
     _check_micro_batches(recipe, devices.batch_size, devices.number)
     net = net._replace(auxiliary=recipe.auxiliary_weight > 0)
     axis = devices.axis_name
