@@ -151,9 +151,10 @@ class Run:
         while self.step < end and not stop():
             until = min(self.step + steps_per_dispatch, end)
             self.state, metrics = self.task.dispatch(self.state, self.step, until)
+            ready = _ready_at(metrics)
             if pending is not None:
                 started = self._log_train(epoch, *pending, started)
-            pending = (self.step, until, metrics)
+            pending = (self.step, until, metrics, ready)
             self.step = until
             self._checkpoints.check()
             # The end of an epoch has more to be written before its save.
@@ -169,19 +170,25 @@ class Run:
         self._saved_at = time.monotonic()
 
     def _log_train(
-        self, epoch: int, first: int, last: int, metrics: Metrics, started: float
+        self,
+        epoch: int,
+        first: int,
+        last: int,
+        metrics: Metrics,
+        ready: float | None,
+        started: float,
     ) -> float:
-        """Log the steps ``first`` to ``last`` of an epoch; returns the time."""
+        """Log the steps ``first`` to ``last`` of an epoch; returns when they ended."""
         metrics = dict(jax.device_get(metrics))
         done = int(metrics.pop(STEPS, last - first))
         values = self.task.values(metrics, last) if done else {}
         self._check(values, first + done, expected=last)
-        now = time.perf_counter()
+        ended = time.perf_counter() if ready is None else ready
         images = (last - first) * self.task.images_per_step
-        values["images_per_second"] = images / max(now - started, 1e-9)
+        values["images_per_second"] = images / max(ended - started, 1e-9)
         self.workdir.log("train", step=last, epoch=epoch, values=values)
         self._progress.advance(last - first, values | self.last_valid)
-        return now
+        return ended
 
     def _check(self, values: Mapping[str, float], step: int, *, expected: int) -> None:
         """Refuse values that are none, and a dispatch that ended by itself before."""
@@ -230,6 +237,12 @@ def check_length(epochs: int, steps_per_epoch: int) -> None:
             f"epochs is {epochs}; at {steps_per_epoch} steps each it must be at most "
             f"{(2**31 - 1) // steps_per_epoch}"
         )
+
+
+def _ready_at(metrics: Metrics) -> float | None:
+    """The time, where a dispatch ran to its end before it returned (on a CPU)."""
+    is_ready = all(value.is_ready() for value in jax.tree.leaves(metrics))
+    return time.perf_counter() if is_ready else None
 
 
 def trial_seconds(
