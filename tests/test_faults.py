@@ -105,7 +105,9 @@ def test_files_that_may_not_grow_end_the_run(tmp_path, flags: list[str]):
         cwd=ROOT,
         env=environment(),
     )
-    ended = Ended(done.returncode, done.stdout, done.stderr)
+    # Before the line Orbax's writes still under way may complain of their closed loop.
+    *_, line = done.stderr.splitlines(keepends=True)
+    ended = Ended(done.returncode, done.stdout, line)
     assert_failed(ended, "cannot be written (File too large)", "goes on")
     assert checkpoint.steps(folder / "checkpoints") == []
 
@@ -148,8 +150,8 @@ def test_a_torn_checkpoint_is_passed_over(
     assert ended.code == 0
     assert re.fullmatch(
         rf"warning: checkpoint {re.escape(str(torn))} cannot be [^\n]*; "
-        rf"going on after step {before}\n",
-        ended.err,
+        rf"going on after step {before}",
+        ended.err.splitlines()[0],
     )
     assert kill_test.differences(alone, folder) == []
 
