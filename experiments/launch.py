@@ -63,21 +63,36 @@ def default_workdir(*names: str, seed: int) -> Path:
     return Path("runs") / safe_name("-".join(parts))
 
 
-def is_finished(workdir: Workdir, config: Mapping[str, Any]) -> bool:
+def is_finished(
+    workdir: Workdir,
+    config: Mapping[str, Any],
+    *,
+    tell: Callable[[], None] = lambda: None,
+) -> bool:
     """Whether there is nothing to do, which is said; else compiled programs are kept.
+
+    Args:
+      workdir: of the run.
+      config: of the run.
+      tell: what comes before the report, for a run that was killed before it was
+        written.
 
     Raises:
       InputError: the folder holds another run, or cannot be used.
     """
     workdir.check(config)
-    if workdir.finished:
-        if not (workdir.folder / "report.html").exists():  # killed just before
-            write_report(workdir.folder)
+    if not workdir.finished:
+        if CACHE.value:
+            build.use_compilation_cache(os.path.expanduser(CACHE.value))
+        return False
+    report = workdir.folder / "report.html"
+    ended = workdir.result.stat().st_mtime_ns
+    if report.exists() and report.stat().st_mtime_ns >= ended:
         print(f"{workdir.folder} holds the finished run; nothing to do")
-        return True
-    if CACHE.value:
-        build.use_compilation_cache(os.path.expanduser(CACHE.value))
-    return False
+    else:
+        tell()
+        print(f"report   {write_report(workdir.folder)}")
+    return True
 
 
 def begin(
@@ -111,6 +126,8 @@ def finish(
     block: str,
     run: Callable[[StopRequest], Result | None],
     tell: Callable[[Result], None],
+    *,
+    needed: int = 0,
 ) -> int:
     """Run to the end or to a signal, and write the report.
 
@@ -120,12 +137,13 @@ def finish(
       block: of the config, which has the learning rate.
       run: the run, asked to stop by its argument; None where it was stopped.
       tell: what to write and print of the result, before the report is written.
+      needed: bytes of a step, told where memory runs out.
 
     Returns:
       The exit code.
     """
     try:
-        with StopRequest() as stop, told():
+        with StopRequest() as stop, told(needed):
             result = run(stop)
         if result is None:
             write_report(workdir.folder)

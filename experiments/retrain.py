@@ -95,7 +95,12 @@ def main(argv: Sequence[str]) -> int:
     launch.begin(workdir, config, budget, started=started)
     workdir.write_genotype(genotype)
     return launch.finish(
-        workdir, config, "train", _runs(training, workdir, config), _teller(workdir)
+        workdir,
+        config,
+        "train",
+        _runs(training, workdir, config),
+        _teller(workdir),
+        needed=budget.peak_bytes,
     )
 
 

@@ -96,12 +96,17 @@ def differences(
 
 
 class Workdir:
-    """A run's folder. Nothing is written before `open`."""
+    """A run's folder. Nothing is written before `open`.
+
+    Attributes:
+      folder: of the run.
+      result: the file that a finished run leaves.
+    """
 
     def __init__(self, folder: Path | str, *, result: str = "genotype.json"):
         """Name the folder, and the file that a finished run leaves there."""
         self.folder = Path(folder)
-        self._result = result
+        self.result = self.folder / result
         self.config: dict[str, Any] = {}
         self._events = Events(self.folder)
         self._lock: int | None = None
@@ -119,7 +124,7 @@ class Workdir:
     @property
     def finished(self) -> bool:
         """Whether the run ended with a result."""
-        return (self.folder / self._result).exists()
+        return self.result.exists()
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Refuse a folder of another configuration, or one that cannot be used.
