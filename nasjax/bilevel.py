@@ -374,12 +374,13 @@ def _named(group: str, metrics: Metrics) -> Metrics:
 def summarise(metrics: Metrics) -> dict[str, float]:
     """Means over examples from a step's or an epoch's sums, on the host.
 
-    What was not counted (alpha's loss where alpha is not trained) is left out.
+    What was not counted (alpha's loss where alpha is not trained), or has no count (the
+    steps of a dispatch), is left out.
     """
     means = {}
     for name, total in metrics.items():
         group = name.split("_", 1)[0]
-        count = float(metrics[f"{group}_count"])
+        count = float(metrics.get(f"{group}_count", 0.0))
         if count and not name.endswith("_count"):
             means[name] = float(total) / count
     return means
