@@ -314,26 +314,62 @@ def _save(path: Path, arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -
 def _quietly() -> Iterator[None]:
     """Without what Orbax says beside the error that it raises.
 
-    It logs the error in every thread that meets it, and where a write fails the others
-    still under way come back to an event loop that is closed.
+    It logs the error in every thread that meets it; and where one fails, threads below
+    Python that come back to an event loop that is closed print tracebacks past every
+    hook. Standard error is kept aside, to be said where nothing fails.
     """
     loggers = [logging.getLogger(name) for name in ("absl", "concurrent.futures")]
     levels = [logger.level for logger in loggers]
-    hook = sys.excepthook
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
-    sys.excepthook = lambda kind, error, trace: (
-        None if str(error) == "Event loop is closed" else hook(kind, error, trace)
-    )
     try:
-        yield
+        with _stderr_aside():
+            yield
     except Exception:
-        time.sleep(_STRAGGLERS)
+        # Said once its tasks are collected, some time later.
+        logging.getLogger("asyncio").addFilter(_is_no_orphan)
         raise
     finally:
-        sys.excepthook = hook
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _is_no_orphan(record: logging.LogRecord) -> bool:
+    """Whether a record is not about the other tasks of what has failed already."""
+    return "exception was never retrieved" not in record.getMessage()
+
+
+@contextlib.contextmanager
+def _stderr_aside() -> Iterator[None]:
+    """Keep standard error in memory, and drop it where the block raises."""
+    try:
+        own = os.dup(2)
+    except OSError:  # closed: nobody hears it anyway
+        yield
+        return
+    aside = os.memfd_create("stderr")  # no file: the disk may be full
+    _flush_stderr()
+    os.dup2(aside, 2)
+    said = b""
+    try:
+        yield
+        _flush_stderr()
+        said = os.pread(aside, os.fstat(aside).st_size, 0)
+    except BaseException:
+        time.sleep(_STRAGGLERS)
+        _flush_stderr()
+        raise
+    finally:
+        os.dup2(own, 2)
+        os.close(own)
+        os.close(aside)
+        if said:
+            os.write(2, said)
+
+
+def _flush_stderr() -> None:
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
 
 
 def _is_key(leaf: Any) -> bool:
