@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from nasjax.genotype import derive
 from nasjax.space import SearchSpace
@@ -24,6 +23,9 @@ def edge_entropy(strengths: Any) -> np.ndarray:
     >>> edge_entropy([[1.0, 0.0], [0.5, 0.5]]).round(3).tolist()
     [0.0, 0.693]
     """
+    # SciPy takes longer to import than the rest of this library.
+    from scipy import special
+
     weights = np.asarray(strengths, np.float64)
     total = weights.sum(axis=-1, keepdims=True)
     shares = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)

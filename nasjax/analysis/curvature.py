@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from nasjax.base import Array, Key, Tree
 
@@ -134,6 +133,9 @@ def _lanczos(
     times: Callable[[np.ndarray], np.ndarray], start: np.ndarray, tolerance: float
 ) -> np.ndarray | None:
     """The unit vector, or None where ARPACK has none: H is 0, or does not converge."""
+    # SciPy takes longer to import than the rest of this library.
+    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
+
     size = len(start)
     operator = LinearOperator((size, size), matvec=times, dtype=np.float64)
     try:

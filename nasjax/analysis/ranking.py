@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 
 def kendall_tau(
@@ -28,6 +27,9 @@ def kendall_tau(
     >>> round(tau, 3)
     0.667
     """
+    # SciPy takes longer to import than the rest of this library.
+    from scipy import stats
+
     first, second = (np.asarray(v, np.float64) for v in (searched, retrained))
     if first.shape != second.shape or first.ndim != 1 or len(first) < 2:
         raise ValueError(

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 
 class Summary(NamedTuple):
@@ -108,6 +107,9 @@ def _bootstrap(
 ) -> tuple[float, float] | None:
     if min(map(len, samples)) < 2:
         return None
+    # SciPy takes longer to import than the rest of this library.
+    from scipy import stats
+
     result = stats.bootstrap(
         samples,
         statistic,
