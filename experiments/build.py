@@ -2,11 +2,9 @@
 
 import inspect
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -343,19 +341,3 @@ def analyses(
         batches=block["ranking_batches"],
     )
     return [*found, ranking]
-
-
-def use_compilation_cache(folder: str) -> None:
-    """Keep compiled programs in a folder, so that a second start is quick.
-
-    A folder that cannot be used is told and done without.
-    """
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = f"--compilation_cache={folder}: {error.strerror}"
-        print(f"warning: compiled programs are not kept, {reason}", file=sys.stderr)
-        return
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

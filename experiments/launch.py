@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import app, build
+from experiments import app, compiled
 from experiments.signals import StopRequest
 from nasjax import loop
 from nasjax.budget import Budget, told
@@ -83,7 +83,7 @@ def is_finished(
     workdir.check(config)
     if not workdir.finished:
         if CACHE.value:
-            build.use_compilation_cache(os.path.expanduser(CACHE.value))
+            compiled.use_cache(Path(CACHE.value).expanduser())
         return False
     report = workdir.folder / "report.html"
     ended = workdir.result.stat().st_mtime_ns
