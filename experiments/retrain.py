@@ -35,6 +35,7 @@ from nasjax.progress import ConsoleProgress
 from nasjax.retrain.training import RESULT, WEIGHTS
 from nasjax.workdir import Workdir
 
+flags.adopt_module_key_flags(launch)  # --help tells of them too
 _DEFAULT = "experiments/configs/retrain_digits.py"
 
 _GENOTYPE = flags.DEFINE_string(

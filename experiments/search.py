@@ -33,6 +33,7 @@ from nasjax.progress import ConsoleProgress
 from nasjax.report import collapse, read_run
 from nasjax.workdir import Workdir, write_atomically
 
+flags.adopt_module_key_flags(launch)  # --help tells of them too
 _DEFAULT = "experiments/configs/stc_nas_darts_digits.py"
 
 # Other launchers have this flag too; tests import several of them together.

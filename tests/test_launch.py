@@ -253,5 +253,5 @@ def test_a_search_that_breaks_is_one_line_and_1(tmp_path, capsys):
 def test_help_tells_of_the_flags(launcher: Launcher):
     ended = launcher("--help")
     assert ended.code == 0
-    for name in ("--config", "--workdir", "--compilation_cache"):
+    for name in ("--config", "--workdir", "--compilation_cache", "--num_devices"):
         assert name in ended.out
