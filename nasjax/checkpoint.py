@@ -322,6 +322,10 @@ def _quietly() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
+    unraisable = sys.unraisablehook
+    sys.unraisablehook = lambda about: (
+        None if str(about.exc_value) == "Event loop is closed" else unraisable(about)
+    )
     try:
         with _stderr_aside():
             yield
@@ -330,6 +334,7 @@ def _quietly() -> Iterator[None]:
         logging.getLogger("asyncio").addFilter(_is_no_orphan)
         raise
     finally:
+        sys.unraisablehook = unraisable
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 
