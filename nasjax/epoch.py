@@ -6,7 +6,7 @@ examples, their augmentation and every draw follow from the state's key and step
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -47,12 +47,63 @@ def first_slot(axis_name: str | None, width: int) -> Array | int:
     return 0 if axis_name is None else lax.axis_index(axis_name) * width
 
 
+class Repeat(Protocol):
+    """`run_until`, or what repeats a step otherwise."""
+
+    def __call__(
+        self,
+        stop: Array | int,
+        one: Callable[[Any], tuple[Any, Metrics]],
+        state: Any,
+        *,
+        sound: Callable[[Any], Tree],
+    ) -> tuple[Any, Metrics]:
+        """The last state, and the sums of the metrics with the ``steps`` done."""
+
+
+def run_until(
+    stop: Array | int,
+    one: Callable[[Any], tuple[Any, Metrics]],
+    state: Any,
+    *,
+    sound: Callable[[Any], Tree],
+) -> tuple[Any, Metrics]:
+    """Repeat ``one(state) -> (state, metrics)`` until ``state.step == stop``.
+
+    Ends by itself after a step whose metrics, or whose part of the state that ``sound``
+    names, are not all numbers, and does nothing from such a state.
+
+    Returns:
+      The last state, and the sums of the metrics with the number of ``steps`` done.
+    """
+    first = state.step
+
+    def goes_on(carry: tuple[Any, Metrics]) -> Array:
+        state, metrics = carry
+        return (state.step < stop) & all_finite((sound(state), metrics))
+
+    def body(carry: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
+        state, metrics = one(carry[0])
+        return state, jax.tree.map(jnp.add, carry[1], metrics)
+
+    state, metrics = lax.while_loop(goes_on, body, (state, no_metrics(one, state)))
+    return state, metrics | {STEPS: state.step - first}
+
+
+def no_metrics(one: Callable[[Any], tuple[Any, Metrics]], state: Any) -> Metrics:
+    """Zeros for the sums of what ``one`` measures."""
+    return jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, state)[1]
+    )
+
+
 def make_dispatch(
     step: Callable[[SearchState, Batch, Batch], tuple[SearchState, Metrics]],
     *,
     num_steps: int,
     augmentation: Augmentation | None,
     axis_name: str | None = None,
+    repeat: Repeat = run_until,
 ) -> Callable[
     [SearchState, DeviceData, DataKeys, Array | int], tuple[SearchState, Metrics]
 ]:
@@ -68,6 +119,7 @@ def make_dispatch(
       num_steps: steps of an epoch.
       augmentation: of both halves; None for none.
       axis_name: of the devices that share the batches, each with its own slots.
+      repeat: what repeats the step.
 
     Returns:
       ``(state, data, keys, stop) -> (state, metrics)``: steps until
@@ -103,43 +155,11 @@ def make_dispatch(
                 get(data.valid, valid[index], keys.valid_augmentation),
             )
 
-        return run_until(
+        return repeat(
             stop, one, state, sound=lambda state: (state.weights, state.alpha)
         )
 
     return dispatch
-
-
-def run_until(
-    stop: Array | int,
-    one: Callable[[Any], tuple[Any, Metrics]],
-    state: Any,
-    *,
-    sound: Callable[[Any], Tree],
-) -> tuple[Any, Metrics]:
-    """Repeat ``one(state) -> (state, metrics)`` until ``state.step == stop``.
-
-    Ends by itself after a step whose metrics, or whose part of the state that ``sound``
-    names, are not all numbers, and does nothing from such a state.
-
-    Returns:
-      The last state, and the sums of the metrics with the number of ``steps`` done.
-    """
-    first = state.step
-    zeros = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, state)[1]
-    )
-
-    def goes_on(carry: tuple[Any, Metrics]) -> Array:
-        state, metrics = carry
-        return (state.step < stop) & all_finite((sound(state), metrics))
-
-    def body(carry: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
-        state, metrics = one(carry[0])
-        return state, jax.tree.map(jnp.add, carry[1], metrics)
-
-    state, metrics = lax.while_loop(goes_on, body, (state, zeros))
-    return state, metrics | {STEPS: state.step - first}
 
 
 def final_architecture(

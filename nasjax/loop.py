@@ -6,11 +6,12 @@ host only asks whether to stop; the metrics of a dispatch are read while the nex
 runs. What is done between epochs is the user's own: see `nasjax.search.run`.
 """
 
+import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,26 @@ from nasjax.workdir import Workdir
 
 #: Sums over examples, by name.
 Metrics = dict[str, Array]
+
+Result = TypeVar("Result")
+#: A run that asks for its dispatches: it yields the arguments of `Task.dispatch`, is
+#: sent the answer, and returns its result. Whoever drives several runs may make their
+#: dispatches together.
+Asking = Generator[tuple[Any, int, int], tuple[Any, Metrics], Result]
+
+
+def drive(
+    run: Asking[Result], dispatch: Callable[[Any, int, int], tuple[Any, Metrics]]
+) -> Result:
+    """Make every dispatch that a run asks for; returns its result."""
+    with contextlib.closing(run):
+        try:
+            asked = next(run)
+            while True:
+                asked = run.send(dispatch(*asked))
+        except StopIteration as end:
+            result: Result = end.value
+            return result
 
 
 class Task(NamedTuple):
@@ -135,22 +156,43 @@ class Run:
           RunError: a save has failed.
         """
         while self.epoch < self.task.epochs:
-            if not self._train(steps_per_dispatch, stop, 60 * checkpoint_minutes):
-                self.stopped = True
-                self._save(self.sound_state())
+            asking = self.train(
+                steps_per_dispatch, stop=stop, checkpoint_minutes=checkpoint_minutes
+            )
+            if not drive(asking, self.task.dispatch):
                 return
             yield self.epoch
 
+    def train(
+        self,
+        steps_per_dispatch: int,
+        *,
+        stop: Callable[[], bool],
+        checkpoint_minutes: float,
+    ) -> Asking[bool]:
+        """The rest of an epoch, its dispatches asked for; see `epochs`.
+
+        Returns:
+          Whether the epoch was finished; if not, a checkpoint is saved.
+        """
+        finished = yield from self._train(
+            steps_per_dispatch, stop, 60 * checkpoint_minutes
+        )
+        if not finished:
+            self.stopped = True
+            self._save(self.sound_state())
+        return finished
+
     def _train(
         self, steps_per_dispatch: int, stop: Callable[[], bool], seconds: float
-    ) -> bool:
+    ) -> Asking[bool]:
         """The rest of the current epoch, saved in between; whether it was finished."""
         end = (self.epoch + 1) * self.task.steps_per_epoch
         epoch, pending = self.epoch, None
         started = time.perf_counter()
         while self.step < end and not stop():
             until = min(self.step + steps_per_dispatch, end)
-            self.state, metrics = self.task.dispatch(self.state, self.step, until)
+            self.state, metrics = yield self.state, self.step, until
             ready = _ready_at(metrics)
             if pending is not None:
                 started = self._log_train(epoch, *pending, started)
