@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from nasjax.base import InputError, Schedule
 from nasjax.bilevel import Optimizers
 from nasjax.data import (
     Augmentation,
+    Dataset,
     DeviceData,
     load,
     load_halves,
@@ -23,6 +24,7 @@ from nasjax.data import (
     split_half,
     to_device,
     to_device_halves,
+    to_device_seeds,
 )
 from nasjax.methods import Method
 from nasjax.parallel import Devices
@@ -58,20 +60,27 @@ _RANGES = {
 
 
 class Parts(NamedTuple):
-    """What `search.prepare` takes."""
+    """What `search.prepare` takes; ``by_seed`` has the data of each seed asked for."""
 
     net: supernet.Supernet
     method: Method
     data: DeviceData
     devices: Devices
+    by_seed: Sequence[DeviceData]
 
 
-def all_parts(config: Mapping[str, Any], *, num_devices: int | None = None) -> Parts:
+def all_parts(
+    config: Mapping[str, Any],
+    *,
+    num_devices: int | None = None,
+    seeds: Sequence[int] = (),
+) -> Parts:
     """Supernet, method and data of a configuration.
 
     Args:
       config: the configuration.
       num_devices: that share a batch; None takes as many as can.
+      seeds: that share the data set; none for that of the configuration alone.
 
     Raises:
       InputError: a value that is not allowed, here or by the library's own checks.
@@ -80,21 +89,25 @@ def all_parts(config: Mapping[str, Any], *, num_devices: int | None = None) -> P
         check(config)
         chosen = method(config)
         devices = choose_devices(config["search"]["batch_size"], num_devices)
-        on_device, num_classes = data(config)
+        if seeds:
+            by_seed, num_classes = data_of_seeds(config, seeds)
+        else:
+            on_device, num_classes = data(config)
+            by_seed = [on_device]
         built = net(
             config,
             chosen,
-            image_shape=_image_shape(on_device),
+            image_shape=_image_shape(by_seed[0]),
             num_classes=num_classes,
             axis_name=devices.axis_name,
         )
     except ValueError as error:
         raise InputError(str(error)) from None
-    return Parts(built, chosen, on_device, devices)
+    return Parts(built, chosen, by_seed[0], devices, by_seed)
 
 
 def _image_shape(data: DeviceData) -> tuple[int, int, int]:
-    height, width, channels = data.train.images.shape[2:]
+    height, width, channels = data.train.images.shape[-3:]
     return height, width, channels
 
 
@@ -194,10 +207,29 @@ def _choose(field: str, name: str, choices: Mapping[str, Any]) -> Any:
 
 def data(config: Mapping[str, Any]) -> tuple[DeviceData, int]:
     """The data set of ``config["data"]`` on the device, and its number of classes."""
+    if config["data"]["name"] == "imagenet2012":
+        return _imagenet(config)
+    dataset, sizes = _dataset(config)
+    return to_device(dataset, seed=config["seed"], **sizes), dataset.num_classes
+
+
+def data_of_seeds(
+    config: Mapping[str, Any], seeds: Sequence[int]
+) -> tuple[Sequence[DeviceData], int]:
+    """`data` with each of several seeds, which share the images."""
+    if config["data"]["name"] == "imagenet2012":
+        raise InputError(
+            f"search.num_seeds is {len(seeds)}; of imagenet2012 each seed takes images "
+            "of its own: give one seed a launch"
+        )
+    dataset, sizes = _dataset(config)
+    return to_device_seeds(dataset, seeds=seeds, **sizes), dataset.num_classes
+
+
+def _dataset(config: Mapping[str, Any]) -> tuple[Dataset, dict[str, Any]]:
+    """The data set of ``config["data"]``, and how it is laid out."""
     block, batch_size = config["data"], config["search"]["batch_size"]
     fraction = block["train_fraction"]
-    if block["name"] == "imagenet2012":
-        return _imagenet(config)
     if block["class_fraction"] is not None:
         raise InputError(
             f"data.class_fraction is for imagenet2012, not for {block['name']!r}"
@@ -212,10 +244,7 @@ def data(config: Mapping[str, Any]) -> tuple[DeviceData, int]:
         )
         halves = split_half(0, len(dataset.labels), train_fraction=fraction)
     _check_batch_size(batch_size, max(map(len, halves)))
-    on_device = to_device(
-        dataset, batch_size=batch_size, seed=config["seed"], train_fraction=fraction
-    )
-    return on_device, dataset.num_classes
+    return dataset, {"batch_size": batch_size, "train_fraction": fraction}
 
 
 def _imagenet(config: Mapping[str, Any]) -> tuple[DeviceData, int]:

@@ -101,6 +101,7 @@ def begin(
     budget: Budget,
     *,
     started: float,
+    shown: bool = True,
     **facts: Any,
 ) -> None:
     """Open the folder, print the budget, and of a new run write both down.
@@ -110,10 +111,12 @@ def begin(
       config: of the run.
       budget: of `prepare`.
       started: `time.perf_counter` at the launch.
+      shown: whether the budget is printed.
       **facts: of the run, beside its environment.
     """
     is_new = workdir.open(config)
-    print(budget)
+    if shown:
+        print(budget)
     if is_new:
         workdir.describe(config_file=config_file(), **facts)
         values = budget._asdict() | {"ready_seconds": time.perf_counter() - started}
@@ -146,22 +149,31 @@ def finish(
         with StopRequest() as stop, told(needed):
             result = run(stop)
         if result is None:
-            write_report(workdir.folder)
-            print(
-                f"stopped after a checkpoint in {workdir.folder}; the same command "
-                "goes on"
-            )
+            tell_stopped(workdir)
             return stop.exit_code
         tell(result)
         print(f"report   {write_report(workdir.folder)}")
     except loop.NotFiniteError as error:
-        print(
-            f"error: {error}; lower {block}.learning_rate "
-            f"({config[block]['learning_rate']}) or {block}.clip_norm "
-            f"({config[block]['clip_norm']}); the last checkpoint is sound",
-            file=sys.stderr,
-        )
+        tell_not_finite(error, config, block)
         return app.FAILED
     finally:
         workdir.close()
     return 0
+
+
+def tell_stopped(workdir: Workdir) -> None:
+    """Write the report of a run that was stopped, and say so."""
+    write_report(workdir.folder)
+    print(f"stopped after a checkpoint in {workdir.folder}; the same command goes on")
+
+
+def tell_not_finite(
+    error: loop.NotFiniteError, config: Mapping[str, Any], block: str
+) -> None:
+    """Say what broke, and what may help."""
+    print(
+        f"error: {error}; lower {block}.learning_rate "
+        f"({config[block]['learning_rate']}) or {block}.clip_norm "
+        f"({config[block]['clip_norm']}); the last checkpoint is sound",
+        file=sys.stderr,
+    )

@@ -9,6 +9,9 @@ nothing. Exit codes: 0 done, 1 it cannot go on (the loss is no number any more, 
 on the disk, no memory), 2 bad input, 143 or 130 stopped by SIGTERM or SIGINT after a
 checkpoint.
 
+``--config.search.num_seeds=S`` searches S seeds in one program, each into a folder of
+its own below the workdir (`experiments.seeds`).
+
 In the space of NAS-Bench-201, ``--nasbench201=accuracies.csv`` (or the variable
 ``NASJAX_NASBENCH201``) looks up what is found: printed, in ``lookup.json`` and in the
 report.
@@ -22,7 +25,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import app, build, launch
+from experiments import app, build, launch, seeds
 from experiments.signals import StopRequest
 from nasjax import budget as budgets
 from nasjax import search, tabular
@@ -51,7 +54,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the search the flags describe."""
     del argv
     started = time.perf_counter()
-    config: dict[str, Any] = launch.CONFIG.value.to_dict()
+    config, plan = seeds.plan(launch.CONFIG.value.to_dict())
+    if plan.number > 1:
+        return seeds.search_all(config, plan, table=_table, tell=_tell)
     default = launch.default_workdir(launch.config_file(), seed=config["seed"])
     workdir = Workdir(launch.WORKDIR.value or default)
 

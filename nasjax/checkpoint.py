@@ -16,6 +16,7 @@ import math
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent import futures
@@ -37,6 +38,8 @@ _STRAGGLERS = 0.5
 #: What Orbax adds to the name of a folder that it is still writing; here also of one
 #: that is being removed.
 _UNFINISHED = ".orbax-checkpoint-tmp"
+#: For `_quietly`, which is of the whole process: several runs of it may save at once.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class Stored(NamedTuple):
@@ -235,7 +238,7 @@ def read(path: Path) -> Stored:
       DamagedError: it cannot be read, or holds other bits than were saved.
     """
     try:
-        with _quietly():
+        with _ONE_AT_A_TIME, _quietly():
             found = _checkpointer().restore(
                 path.absolute(), args=ocp.args.StandardRestore()
             )
@@ -306,7 +309,7 @@ def _save(path: Path, arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -
     # Orbax refuses arrays without elements.
     state = {name: array for name, array in arrays.items() if array.size}
     content = {"state": state, "about": text}
-    with _quietly():
+    with _ONE_AT_A_TIME, _quietly():
         _checkpointer().save(path, args=ocp.args.StandardSave(content))
 
 

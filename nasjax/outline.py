@@ -25,7 +25,14 @@ from nasjax.data.batches import DeviceData
 from nasjax.methods.base import Alpha, Method
 from nasjax.parallel import Devices
 from nasjax.selection import make_choose
-from nasjax.supernet import Supernet, count, dearest_operation, every_operation
+from nasjax.space import SearchSpace
+from nasjax.supernet import (
+    Architecture,
+    Supernet,
+    count,
+    dearest_operation,
+    every_operation,
+)
 
 
 class Search(NamedTuple):
@@ -195,6 +202,15 @@ def stop_at(step: int) -> Array:
     return jnp.asarray(step, jnp.int32)
 
 
+def compile_dispatch(search: Search, state: SearchState) -> Any:
+    """The compiled dispatch of a search, for states like one of its devices."""
+    return (
+        search.devices.jit(search.dispatch, others=2, updates=True)
+        .lower(state, search.data, search.keys, stop_at(1))
+        .compile()
+    )
+
+
 def check_fits(search: Search, copies: int = 1) -> None:
     """Refuse states that cannot fit, of so many searches at once.
 
@@ -219,7 +235,11 @@ def measure(
       step_seconds: of a trial step.
     """
     one = jax.eval_shape(search.new_state)
-    macs = search.net.macs(dearest_operation if is_sampled(search) else every_operation)
+    macs = search.net.macs(
+        dearest_operation
+        if is_sampled(search.method, search.net.space)
+        else every_operation
+    )
     return budgets.Budget(
         weights=count(one.weights),
         alphas=count(one.alpha),
@@ -233,14 +253,12 @@ def measure(
     )
 
 
-def is_sampled(search: Search) -> bool:
-    """Whether the method runs sampled paths, each operation by a switch."""
-    one = jax.eval_shape(search.new_state)
-    architecture = jax.eval_shape(
-        lambda key, alpha: search.method.relax(
-            key, alpha, jnp.zeros(()), search.net.space
-        ),
-        one.key,
-        one.alpha,
-    )
-    return any(isinstance(cell, Path) for cell in architecture.values())
+def is_sampled(method: Method, space: SearchSpace) -> bool:
+    """Whether a method runs sampled paths, each operation by a switch."""
+
+    def relax() -> Architecture:
+        key = jax.random.key(0)
+        return method.relax(key, method.init(key, space), jnp.zeros(()), space)
+
+    runs = jax.eval_shape(relax)
+    return any(isinstance(cell, Path) for cell in runs.values())

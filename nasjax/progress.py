@@ -33,6 +33,7 @@ class ConsoleProgress:
         *,
         group: str = "weight_",
         valid: str = "supernet valid accuracy",
+        name: str = "",
     ):
         """Write to a console; by default to stdout.
 
@@ -40,8 +41,10 @@ class ConsoleProgress:
           console: to write to.
           group: what the names of loss and accuracy begin with.
           valid: what the accuracy of the validation half is called.
+          name: what each line begins with, of several runs.
         """
         self._group, self._valid = group, valid
+        self._name = f"{name}: " if name else ""
         self._console = console or Console(highlight=False, soft_wrap=True)
         self._bar = Bar(
             TextColumn("{task.description}"),
@@ -57,11 +60,19 @@ class ConsoleProgress:
         self._done = 0
         self._values: Mapping[str, float] = {}
 
+    def beside(self, name: str) -> "ConsoleProgress":
+        """Of another run, whose bar stands below this one."""
+        other = ConsoleProgress(
+            self._console, group=self._group, valid=self._valid, name=name
+        )
+        other._bar = self._bar
+        return other
+
     def start(self, step: int, steps_per_epoch: int, epochs: int) -> None:
         """Show the bar."""
         self._steps_per_epoch, self._epochs, self._done = steps_per_epoch, epochs, step
         if step:
-            self._console.print(f"going on after step {step}")
+            self._console.print(f"{self._name}going on after step {step}")
         total = steps_per_epoch * epochs
         self._task = self._bar.add_task(
             self._title(), total=total, completed=step, values=""
@@ -70,7 +81,7 @@ class ConsoleProgress:
 
     def _title(self) -> str:
         epoch = min(self._done // self._steps_per_epoch + 1, self._epochs)
-        return f"epoch {epoch}/{self._epochs}"
+        return f"{self._name}epoch {epoch}/{self._epochs}"
 
     def advance(self, steps: int, values: Mapping[str, float]) -> None:
         """Move the bar."""
@@ -90,7 +101,7 @@ class ConsoleProgress:
         if self._console.is_terminal:
             return
         line = (
-            f"epoch {epochs_done}/{self._epochs}: train loss "
+            f"{self._name}epoch {epochs_done}/{self._epochs}: train loss "
             f"{self._values[f'{self._group}loss']:.4f}, accuracy "
             f"{100 * self._values[f'{self._group}accuracy']:.2f} %"
         )
@@ -99,5 +110,7 @@ class ConsoleProgress:
         self._console.print(f"{line}; {self._values['images_per_second']:.0f} images/s")
 
     def close(self) -> None:
-        """Remove the bar."""
-        self._bar.stop()
+        """Remove the bar, with that of the last run."""
+        self._bar.stop_task(self._task)
+        if all(task.stop_time is not None for task in self._bar.tasks):
+            self._bar.stop()

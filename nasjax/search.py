@@ -22,7 +22,7 @@ from nasjax.loop import NotFiniteError as NotFiniteError
 from nasjax.loop import fingerprint as fingerprint
 from nasjax.methods.base import Method
 from nasjax.outline import Search as Search
-from nasjax.outline import check_fits, measure, outline, stop_at, task
+from nasjax.outline import check_fits, compile_dispatch, measure, outline, task
 from nasjax.progress import Progress
 from nasjax.supernet import Supernet
 from nasjax.workdir import Workdir
@@ -68,11 +68,7 @@ def prepare(
     check_fits(search)
     started = time.perf_counter()
     state = search.devices.spread_state(search.new_state())
-    compiled = (
-        search.devices.jit(search.dispatch, others=2, updates=True)
-        .lower(state, search.data, search.keys, stop_at(1))
-        .compile()
-    )
+    compiled = compile_dispatch(search, state)
     compile_seconds = time.perf_counter() - started
     budgets.check_fits("a step", budgets.peak_bytes(compiled))
     search = search._replace(dispatch=compiled)

@@ -49,6 +49,53 @@ SEARCH: Table = {
     "cutout": ("--config.data.cutout=-2", ["data.cutout is -2", "at least 0"]),
     "negative seed": ("--config.seed=-1", ["seed is -1", "from 0 to"]),
     "large seed": ("--config.seed=4294967296", ["seed is 4294967296", "2**32"]),
+    # several seeds
+    "no seeds": ("--config.search.num_seeds=0", ["num_seeds is 0", "at least 1"]),
+    "negative seeds": ("--config.search.num_seeds=-2", ["search.num_seeds is -2"]),
+    "word for seeds": ("--config.search.num_seeds=x", ["search.num_seeds=x", "int"]),
+    "half a seed": ("--config.search.num_seeds=1.5", ["search.num_seeds=1.5"]),
+    "seeds beyond the last": (
+        "--config.search.num_seeds=3 --config.seed=4294967294",
+        ["search.num_seeds is 3", "from seed 4294967294 on there are 2"],
+    ),
+    "several negative seeds": (
+        "--config.search.num_seeds=2 --config.seed=-1",
+        ["seed is -1", "from 0 to"],
+    ),
+    "seeds mapped": (
+        "--config.search.seeds_mapped=pmap",
+        ["search.seeds_mapped is 'pmap'", "auto, map, vmap"],
+    ),
+    "paths in a batch": (
+        "--config.search.num_seeds=2 --config.search.seeds_mapped=vmap",
+        ["search.seeds_mapped", "'vmap'", "stc_nas samples paths", "map or auto"],
+    ),
+    "seeds on devices": (
+        "--config.search.num_seeds=2 --num_devices=2",
+        ["search.num_seeds is 2", "one device", "--num_devices=1"],
+    ),
+    "seeds of images of their own": (
+        "--config={configs}/stc_nas_darts_imagenet.py:smoke "
+        "--config.search.num_seeds=2",
+        ["search.num_seeds is 2", "imagenet2012", "one seed a launch"],
+    ),
+    "seeds in a search's folder": (
+        "--config.search.num_seeds=2 --workdir={place}/other",
+        ["workdir {place}/other holds the search of one seed", "another --workdir"],
+    ),
+    "seeds below a file": (
+        "--config.search.num_seeds=2 --workdir={place}/file",
+        ["workdir {place}/file/seed0", "cannot be written"],
+    ),
+    "a field of several seeds": (
+        "--config.search.num_seeds=2 --config.search.epochs=0",
+        ["search.epochs is 0", "at least 1"],
+    ),
+    "seeds and a ring that cannot fit": (
+        "--config={configs}/sd_darts_nasbench201_digits.py:smoke "
+        "--config.search.num_seeds=2 --config.method.window=1000000000",
+        ["memory", "TB", "window", "ring_dtype"],
+    ),
     # method
     "method": ("--config.method.name=x", ["method.name is 'x'", "darts", "stc_nas"]),
     "another method's fields": (

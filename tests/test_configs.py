@@ -484,6 +484,8 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
 }
 #: Fields of the loop alone; the tests of the loop and of the launches have them.
 OF_THE_LOOP = {"search.evaluate_every", "search.steps_per_dispatch"}
+#: Fields of the launch; the tests of several seeds have them.
+OF_SEEDS = {"search.num_seeds", "search.seeds_mapped"}
 #: Measures in the course of a search; the tests of the probes have them.
 OF_ANALYSIS = {
     "analysis.decidedness",
@@ -537,7 +539,7 @@ def with_fields(
 
 def test_every_field_is_looked_at():
     fields = {field for name in NAMES for field in of(name)}
-    assert fields == set(USES) | OF_THE_LOOP | OF_ANALYSIS
+    assert fields == set(USES) | OF_THE_LOOP | OF_SEEDS | OF_ANALYSIS
 
 
 @pytest.mark.parametrize("field", USES)

@@ -64,6 +64,8 @@ def default() -> ConfigDict:
                 "arch_weight_decay": 1e-3,
                 "evaluate_every": 1,  # epochs
                 "steps_per_dispatch": 20,
+                "num_seeds": 1,  # searched in one program: seed, seed + 1, …
+                "seeds_mapped": "auto",  # as vmap, one batch, or map, in turns
             },
             "analysis": dict(_ANALYSIS),
         }

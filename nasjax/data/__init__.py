@@ -26,6 +26,7 @@ from nasjax.data.encoded import EncodedImages, open_tfds
 from nasjax.data.imagenet import prepare_imagenet
 from nasjax.data.own import load_folder, load_npz
 from nasjax.data.prepare import prepare
+from nasjax.data.shared import to_device_seeds
 from nasjax.data.sources import load
 from nasjax.data.subset import load_halves
 
@@ -56,4 +57,5 @@ __all__ = [
     "take",
     "to_device",
     "to_device_halves",
+    "to_device_seeds",
 ]

@@ -19,9 +19,12 @@ from nasjax.data.dataset import Dataset
 
 
 class Half(NamedTuple):
-    """Examples laid out by slot; those of weight 0 only fill the last batch up."""
+    """Examples laid out by slot; those of weight 0 only fill the last batch up.
 
-    images: Array  # [T, B, H, W, Ch] uint8
+    Images that seeds share (`data.shared`) are not laid out: their rows are ids.
+    """
+
+    images: Array  # [T, B, H, W, Ch] uint8; shared, [M, H, W, Ch]
     labels: Array  # [T, B] int32
     ids: Array  # [T, B] int32, example ids: rows of the data set
     weights: Array  # [T, B] float32, 1 or 0
@@ -251,9 +254,12 @@ def take(
         return array.at[order, slot].get(mode="promise_in_bounds")
 
     ids = gather(half.ids)
+    shared = half.images.ndim == 4
     images = preprocess(
         key,
-        gather(half.images),
+        half.images.at[ids].get(mode="promise_in_bounds")
+        if shared
+        else gather(half.images),
         ids,
         epoch=epoch,
         augmentation=augmentation,

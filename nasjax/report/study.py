@@ -297,7 +297,7 @@ def _interval(interval: tuple[float, float]) -> str:
 def to_text(table: Table) -> str:
     """For a terminal: the table, a block for each metric, then the failures."""
     blocks = [table.title + (f"\n{table.about}" if table.about else "")]
-    blocks.append(f"mean ± sd\n{_aligned(overview(table))}")
+    blocks.append(f"mean ± sd\n{aligned(overview(table))}")
     for name in table.metrics:
         rows: list[tuple[str, ...]] = [("", "n", *HEAD)]
         for line in table.lines:
@@ -305,7 +305,7 @@ def to_text(table: Table) -> str:
             done = f"{len(entry.by_seed)}/{line.runs}"
             rows.append((line.label, done, *cells_of(entry)))
         rows += reference_rows(table, name)
-        blocks.append(f"{name}\n{_aligned(rows)}")
+        blocks.append(f"{name}\n{aligned(rows)}")
     blocks += _failures(table)
     return "\n\n".join(blocks)
 
@@ -319,7 +319,8 @@ def _failures(table: Table) -> list[str]:
     return [f"without a result ({len(lines)}):\n" + "\n".join(lines)] if lines else []
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of a table as lines, in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
