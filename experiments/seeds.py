@@ -70,7 +70,7 @@ def plan(config: Mapping[str, Any]) -> tuple[dict[str, Any], Plan]:
     found = Plan(block.pop("num_seeds"), block.pop("seeds_mapped"))
     if found.number < 1:
         raise InputError(f"search.num_seeds is {found.number}; it must be at least 1")
-    if config["seed"] + found.number > 2**32:
+    if found.number > 1 and config["seed"] < 2**32 < config["seed"] + found.number:
         raise InputError(
             f"search.num_seeds is {found.number}; from seed {config['seed']} on there "
             f"are {2**32 - config['seed']}"

@@ -134,11 +134,7 @@ def outline(
     Raises:
       InputError: see `prepare`; what does not fit is found later.
     """
-    devices = Devices(num_devices, data.train.weights.shape[1])
-    devices.check()
-    axis_name = devices.axis_name
-    if net.settings.context.axis_name != axis_name:
-        raise ValueError(f"on {num_devices} devices a supernet has {axis_name=}")
+    devices = _devices(net, Devices(num_devices, data.train.weights.shape[1]))
     steps = epochs_lib.steps_per_epoch(data)
     loop.check_length(epochs, steps)
     step = make_step(
@@ -158,7 +154,7 @@ def outline(
             step,
             num_steps=steps,
             augmentation=augmentation,
-            axis_name=axis_name,
+            axis_name=devices.axis_name,
             repeat=repeat,
         ),
         devices.jit(epochs_lib.make_evaluate(net, method)),
@@ -167,6 +163,15 @@ def outline(
         epochs,
         devices,
     )
+
+
+def _devices(net: Supernet, devices: Devices) -> Devices:
+    """The devices, where a supernet was built for them."""
+    devices.check()
+    axis_name = devices.axis_name
+    if net.settings.context.axis_name != axis_name:
+        raise ValueError(f"on {devices.number} devices a supernet has {axis_name=}")
+    return devices
 
 
 def task(search: Search) -> loop.Task:

@@ -128,20 +128,26 @@ def prepare(
     make = _batch if batched else _turns
     found, compiled = make(Seeds(tuple(seeds), searches, lambda due: {}), states)
     compile_seconds = time.perf_counter() - started
-    images = searches[0].data.train.images.nbytes
-    peak = budgets.peak_bytes(compiled)
-    if not batched:  # a program of one seed, which counts the images of either half
-        peak += sum(map(_own_bytes, searches[1:])) - images
+    peak, data_bytes = _bytes(searches, compiled, batched)
     budgets.check_fits("a step", peak)
     budget = outline.measure(
         searches[0], compiled, compile_seconds, _trial_seconds(found, states)
     )
-    tables = sum(budgets.tree_bytes(_tables(search.data)) for search in searches)
     return found, budget._replace(
         peak_bytes=peak,
-        data_bytes=images + tables,
+        data_bytes=data_bytes,
         memory_bytes=len(searches) * budget.memory_bytes,
     )
+
+
+def _bytes(searches: Sequence[Search], compiled: Any, batched: bool) -> tuple[int, int]:
+    """Of all seeds at their peak, and of their data."""
+    images = searches[0].data.train.images.nbytes
+    peak = budgets.peak_bytes(compiled)
+    if not batched:  # a program of one seed, which counts the images of either half
+        peak += sum(map(_own_bytes, searches[1:])) - images
+    tables = sum(budgets.tree_bytes(_tables(search.data)) for search in searches)
+    return peak, images + tables
 
 
 def _own_bytes(search: Search) -> int:
