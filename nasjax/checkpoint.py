@@ -299,7 +299,16 @@ def _remove(path: Path) -> None:
 
 
 def _checkpointer() -> ocp.Checkpointer:
-    return ocp.Checkpointer(ocp.StandardCheckpointHandler())
+    # Of several processes one has checkpoints: Orbax is not to wait for the others.
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix="checkpoint",
+    )
+    return ocp.Checkpointer(
+        ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+        multiprocessing_options=alone,
+    )
 
 
 def _save(path: Path, arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nasjax import processes
 from nasjax.base import Array, InputError, Tree
 from nasjax.checkpoint import Checkpoints
 from nasjax.finite import STEPS, first_not_finite
@@ -100,15 +101,19 @@ class Run:
         self.last_valid: dict[str, float] = {}
         self._progress = progress
         self._checkpoints = Checkpoints(workdir.checkpoints, workdir.config)
-        self._checkpoints.sweep()
-        state = task.new_state()
-        restored = self._checkpoints.restore(state)
-        if restored is not None:
-            state = restored
+        state = self._restored(task.new_state())
         self.step = int(state.step)
         self.state = task.devices.spread_state(state)
         self.history = workdir.rewind(self.step, self.epoch)
         self._saved_at = time.monotonic()
+
+    def _restored(self, state: Any) -> Any:
+        """The state of the last checkpoint, which the first process reads for all."""
+        if self.workdir.writes:
+            self._checkpoints.sweep()
+            restored = self._checkpoints.restore(state)
+            state = state if restored is None else restored
+        return processes.from_first(state)
 
     def __enter__(self) -> "Run":
         """Show the progress."""
@@ -145,7 +150,7 @@ class Run:
 
         Args:
           steps_per_dispatch: steps between two looks at ``stop``.
-          stop: asked between dispatches.
+          stop: asked between dispatches; of several processes one is enough.
           checkpoint_minutes: after which a save need not wait for the epoch's end.
 
         Yields:
@@ -190,7 +195,7 @@ class Run:
         end = (self.epoch + 1) * self.task.steps_per_epoch
         epoch, pending = self.epoch, None
         started = time.perf_counter()
-        while self.step < end and not stop():
+        while self.step < end and not processes.any_of(stop()):
             until = min(self.step + steps_per_dispatch, end)
             self.state, metrics = yield self.state, self.step, until
             ready = _ready_at(metrics)
@@ -200,7 +205,8 @@ class Run:
             self.step = until
             self._checkpoints.check()
             # The end of an epoch has more to be written before its save.
-            if self.step < end and time.monotonic() - self._saved_at >= seconds:
+            due = time.monotonic() - self._saved_at >= seconds
+            if self.step < end and processes.any_of(due):
                 started, pending = self._log_train(epoch, *pending, started), None
                 self._save(self.sound_state())
         if pending is not None:
@@ -208,7 +214,8 @@ class Run:
         return self.step == end
 
     def _save(self, state: Any) -> None:
-        self._checkpoints.save(self.step, state)
+        if self.workdir.writes:
+            self._checkpoints.save(self.step, state)
         self._saved_at = time.monotonic()
 
     def _log_train(
@@ -304,7 +311,7 @@ def trial_seconds(
         state, _ = dispatch(state, first, first + 1)
         jax.block_until_ready(state)
         seconds = time.perf_counter() - started
-        if seconds > 1.0:
+        if processes.any_of(seconds > 1.0):
             break
     return seconds
 

@@ -1,10 +1,14 @@
-"""Several devices on one host: the only module that knows how they are mapped.
+"""Several devices, of one process or of several: the only module that maps them.
 
 A step is written against an axis name; here `jax.pmap` gives it that axis. The batch
 is shared out by slots (`data.batches`), each device owns the memory rows of its slots,
 and everything else is the same on all devices, to the bit.
+
+Of several processes each has the same number of devices and holds their parts alone:
+what has a leading device axis has it for the devices here.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from nasjax import processes
 from nasjax.base import Array, InputError
 from nasjax.bilevel import SearchState
 from nasjax.data.batches import Half
@@ -28,7 +33,7 @@ class Devices(NamedTuple):
     """The devices of a search.
 
     Attributes:
-      number: n; 1 maps nothing.
+      number: n, of all processes; 1 maps nothing.
       batch_size: B of all devices together.
     """
 
@@ -46,16 +51,23 @@ class Devices(NamedTuple):
         Raises:
           InputError: with both numbers.
         """
-        if not 1 <= self.number <= jax.local_device_count():
+        several, there = jax.process_count(), most_devices()
+        if not several <= self.number <= there or self.number % several:
+            each = f"a multiple of the {several} processes, " if several > 1 else ""
             raise InputError(
-                f"num_devices is {self.number}; it must be from 1 to "
-                f"{jax.local_device_count()}, the devices here"
+                f"num_devices is {self.number}; it must be {each}from {several} to "
+                f"{there}, the devices {'of all' if several > 1 else 'here'}"
             )
         if self.batch_size % self.number:
             raise InputError(
                 f"batch_size is {self.batch_size}; it must be a multiple of the "
                 f"{self.number} devices"
             )
+
+    @property
+    def here(self) -> int:
+        """How many are of this process: m."""
+        return self.number // jax.process_count()
 
     def jit(
         self, run: Callable[..., Any], *, others: int = 1, updates: bool = False
@@ -75,14 +87,15 @@ class Devices(NamedTuple):
         donated = (0,) if updates else ()
         if self.number == 1:
             return jax.jit(run, donate_argnums=donated)
-        return jax.pmap(
+        mapped = jax.pmap(
             run,
             axis_name=AXIS,
             in_axes=(0, 0, *[None] * others),
             out_axes=(0, None) if updates else None,
-            devices=jax.local_devices()[: self.number],
+            devices=[device for each in self._devices() for device in each],
             donate_argnums=donated,
         )
+        return _OfProcesses(mapped) if processes.are_several() else mapped
 
     def spread_state(self, state: State) -> State:
         """A state with a leading device axis: copies, but each its own memory rows."""
@@ -94,7 +107,10 @@ class Devices(NamedTuple):
         return copies._replace(memory=jax.tree.map(self._rows, state.memory))
 
     def gather_state(self, state: State) -> State:
-        """The state of one device, from that of several."""
+        """The state of one device, or a part that is not memory, from that of several.
+
+        Where there is memory, all processes must ask at the same point.
+        """
         if self.number == 1:
             return state
         if not isinstance(state, SearchState):
@@ -112,7 +128,7 @@ class Devices(NamedTuple):
             parts = array.reshape(
                 steps, self.number, width // self.number, *array.shape[2:]
             )
-            return self._put(jnp.moveaxis(parts, 1, 0))
+            return self._put(jnp.moveaxis(self._own(parts, axis=1), 1, 0))
 
         def spread(part: Half | Array) -> Any:
             if isinstance(part, Half):
@@ -130,29 +146,90 @@ class Devices(NamedTuple):
             return jax.device_put(batch)
 
         def rows(array: Any) -> Array:
-            return self._put(array.reshape(self.number, -1, *array.shape[1:]))
+            parts = array.reshape(self.number, -1, *array.shape[1:])
+            return self._put(self._own(parts))
 
         return jax.tree.map(rows, batch)
 
+    def gather_slots(self, part: Array) -> Array:
+        """``[T, B, ...]`` of a `Half`, from what `spread_data` has made of it."""
+        if self.number == 1:
+            return part
+        parts = jnp.moveaxis(processes.gather(part), 0, 1)  # [T, n, B/n, ...]
+        return parts.reshape(parts.shape[0], -1, *parts.shape[3:])
+
+    def _devices(self) -> list[list[jax.Device]]:
+        """``[P][m]``, those of each process."""
+        return [there[: self.here] for there in _by_process()]
+
+    def _own(self, parts: Array, axis: int = 0) -> Array:
+        """Of n parts the m of this process."""
+        first = jax.process_index() * self.here
+        index = (slice(None),) * axis + (slice(first, first + self.here),)
+        return parts[index]
+
     def _put(self, stacked: Array) -> Array:
-        mesh = Mesh(np.array(jax.local_devices()[: self.number]), (AXIS,))
+        """``[m, ...]``, each on its device."""
+        devices = self._devices()[jax.process_index()]
+        mesh = Mesh(np.array(devices), (AXIS,))
         return jax.device_put(stacked, NamedSharding(mesh, PartitionSpec(AXIS)))
 
     def _copies(self, leaf: Array) -> Array:
-        return self._put(jnp.broadcast_to(leaf[None], (self.number, *leaf.shape)))
+        return self._put(jnp.broadcast_to(leaf[None], (self.here, *leaf.shape)))
 
     def _rows(self, memory: Array) -> Array:
-        """``[slots, T B, ...]`` to ``[n, slots, T B/n, ...]``."""
+        """``[slots, T B, ...]`` to ``[m, slots, T B/n, ...]``."""
         first, rows, *rest = memory.shape
         width = self.batch_size // self.number
         parts = memory.reshape(first, -1, self.number, width, *rest)
-        parts = jnp.moveaxis(parts, 2, 0)
-        return self._put(parts.reshape(self.number, first, rows // self.number, *rest))
+        parts = jnp.moveaxis(self._own(parts, axis=2), 2, 0)
+        return self._put(parts.reshape(self.here, first, rows // self.number, *rest))
 
     def _merge(self, memory: Array) -> Array:
         """The inverse of `_rows`."""
+        memory = processes.gather(memory)
         _, first, rows, *rest = memory.shape
         width = self.batch_size // self.number
         parts = memory.reshape(self.number, first, -1, width, *rest)
         parts = jnp.moveaxis(parts, 0, 2)
         return parts.reshape(first, rows * self.number, *rest)
+
+
+class _OfProcesses:
+    """A pmap of several processes, which can be called once it is compiled, too.
+
+    What pmap lowers to takes arrays of all processes, and only pmap itself knows which
+    parts are here: it is called, and finds its program compiled.
+    """
+
+    def __init__(self, mapped: Any, stage: Any = None):
+        self._mapped, self._stage = mapped, stage
+
+    def __call__(self, *arguments: Any) -> Any:
+        result = self._mapped(*arguments)
+        if jax.default_backend() == "cpu":
+            # Gloo mixes up the messages of two programs that run at the same time.
+            jax.block_until_ready(result)
+        return result
+
+    def lower(self, *arguments: Any) -> "_OfProcesses":
+        return _OfProcesses(self._mapped, self._mapped.lower(*arguments))
+
+    def compile(self) -> "_OfProcesses":
+        return _OfProcesses(self._mapped, self._stage.compile())
+
+    def memory_analysis(self) -> Any:
+        return self._stage.memory_analysis()
+
+
+def most_devices() -> int:
+    """How many can share a batch: as many of each process as the poorest has."""
+    found = _by_process()
+    return len(found) * min(map(len, found))
+
+
+def _by_process() -> list[list[jax.Device]]:
+    found: dict[int, list[jax.Device]] = defaultdict(list)
+    for device in jax.devices():
+        found[device.process_index].append(device)
+    return [found[index] for index in sorted(found)]

@@ -141,13 +141,14 @@ def steps(
 ) -> loop.Asking[Genotype | None]:
     """What `run` does, with its arguments; the dispatches are asked for."""
     run_ = loop.Run(task(search), workdir, progress)
-    if run_.epoch and not run_.history:
+    if workdir.writes and run_.epoch and not run_.history:
         raise InputError(
             f"{workdir.folder / 'alphas.npz'} is not there, and the run cannot go on "
             f"without; remove {workdir.folder} to start again"
         )
     if not run_.history:
-        run_.history = [jax.device_get(search.devices.gather_state(run_.state).alpha)]
+        # Alpha alone: of several processes the others come here without the first.
+        run_.history = [jax.device_get(search.devices.gather_state(run_.state.alpha))]
         workdir.write_alphas(run_.history)
     with run_:
         while run_.epoch < search.epochs:
@@ -169,9 +170,8 @@ def steps(
 def _choose(search: Search, run_: loop.Run) -> None:
     """Put the best of the method's candidates into alpha."""
     assert search.choose is not None
-    state = search.devices.gather_state(run_.state)
     alpha = search.choose(run_.state, search.data, search.keys)
-    run_.state = search.devices.spread_state(state._replace(alpha=alpha))
+    run_.state = run_.state._replace(alpha=search.devices.spread_state(alpha))
 
 
 def _analyse(search: Search, run_: loop.Run, due: Sequence[Analysis]) -> None:
@@ -207,7 +207,7 @@ def _end_epoch(search: Search, run_: loop.Run, evaluate: bool) -> None:
 
 def _conclude(search: Search, run_: loop.Run, source: str) -> Genotype:
     """Derive, and write the result."""
-    alpha = search.devices.gather_state(run_.state).alpha
+    alpha = search.devices.gather_state(run_.state.alpha)
     genotype = search.method.derive(search.net.space, jax.device_get(alpha))
     genotype = genotype._replace(source=source)
     sums = search.evaluate(run_.state, search.data, search.keys)

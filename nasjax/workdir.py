@@ -101,7 +101,10 @@ class Workdir:
     Attributes:
       folder: of the run.
       result: the file that a finished run leaves.
+      writes: whether this process writes the files.
     """
+
+    writes = True
 
     def __init__(self, folder: Path | str, *, result: str = "genotype.json"):
         """Name the folder, and the file that a finished run leaves there."""
@@ -292,6 +295,43 @@ class Workdir:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+class Bystander(Workdir):
+    """The folder for a process that leaves it, unseen, to the first of several."""
+
+    writes = False
+
+    @property
+    def finished(self) -> bool:
+        """Not for this process to tell."""
+        return False
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Nothing: the first process looks."""
+
+    def open(self, config: Mapping[str, Any]) -> bool:
+        """Remember the configuration; the run is not new to this process."""
+        self.config = json.loads(json.dumps(config))
+        return False
+
+    def describe(self, **facts: Any) -> None:
+        """Nothing."""
+
+    def log(
+        self, phase: str, *, step: int, epoch: int, values: Mapping[str, float]
+    ) -> None:
+        """Nothing."""
+
+    def rewind(self, step: int, epoch: int) -> list[dict[str, np.ndarray]]:
+        """Nothing: a history of no epochs."""
+        return []
+
+    def write_alphas(self, history: list[dict[str, np.ndarray]]) -> None:
+        """Nothing."""
+
+    def write_genotype(self, genotype: Genotype) -> None:
+        """Nothing."""
 
 
 def _is_writable(folder: Path) -> bool:

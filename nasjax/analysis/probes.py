@@ -58,7 +58,7 @@ def decidedness(*, every: int = 1) -> Analysis:
     """
 
     def measure(search: "Search", state: SearchState) -> dict[str, float]:
-        alpha = search.devices.gather_state(state).alpha
+        alpha = search.devices.gather_state(state.alpha)
         values = {}
         for name, found in search.method.strengths(alpha, search.net.space).items():
             values[f"entropy/{name}"] = float(edge_entropy(found).mean())
@@ -87,11 +87,12 @@ def eigenvalue(*, every: int = 1, batches: int = 4) -> Analysis:
     )
 
     def measure(search: "Search", state: SearchState) -> dict[str, float]:
-        one, run = search.devices.gather_state(state), compiled(search)
+        run = compiled(search)
+        alpha, key = search.devices.gather_state((state.alpha, state.key))
         value, residual = dominant_eigenvalue_of(
             lambda vector: run(state, search.data, search.keys, vector),
-            one.alpha,
-            key=one.key,
+            alpha,
+            key=key,
         )
         return {"eigenvalue": value, "eigenvalue_residual": residual}
 
@@ -106,7 +107,7 @@ def discretization(*, every: int = 1) -> Analysis:
     accuracy = _accuracy(None)
 
     def measure(search: "Search", state: SearchState) -> dict[str, float]:
-        space, alpha = search.net.space, search.devices.gather_state(state).alpha
+        space, alpha = search.net.space, search.devices.gather_state(state.alpha)
         genotype = search.method.derive(space, jax.device_get(alpha))
         before = summarise(search.evaluate(state, search.data, search.keys))
         found = discretization_gap(
@@ -129,7 +130,7 @@ def teachers(*, every: int = 1) -> Analysis:
         memory = search.devices.gather_state(state).memory
         if not isinstance(memory, Ring):
             return {}
-        done = int(search.devices.gather_state(state).step) // search.steps_per_epoch
+        done = int(search.devices.gather_state(state.step)) // search.steps_per_epoch
         rows = _rows(search, search.data.train)
         found = teacher_agreement(memory, rows.labels, epoch=done, weights=rows.weights)
         values = {f"teachers/{name}": float(v) for name, v in found._asdict().items()}
@@ -261,8 +262,6 @@ def _rows(search: "Search", half: Half) -> Half:
     """Labels and weights as a memory has its examples: row after row of slots."""
 
     def flat(array: Array) -> Array:
-        if search.devices.number > 1:  # [n, T, B/n], each device its slots
-            array = jnp.moveaxis(array, 0, 1)
-        return array.reshape(-1)
+        return search.devices.gather_slots(array).reshape(-1)
 
     return half._replace(labels=flat(half.labels), weights=flat(half.weights))
