@@ -47,22 +47,28 @@ def run(
                     f"only flags (--name=value) are allowed, got {arguments[1]!r}"
                 )
             return main(arguments)
-        except (InputError, app.UsageError, flags.Error) as error:
-            return _complain(error)
-        except RunError as error:
-            _complain(error)
-            return FAILED
-        except OSError as error:
-            if error.errno not in _NO_ROOM:
+        except (Exception, KeyboardInterrupt) as error:
+            code = told(error)
+            if code is None:
                 raise
-            _complain(error)
-            return FAILED
-        except KeyboardInterrupt:
-            return _INTERRUPTED
+            return code
 
     parse = functools.partial(_parse, defaults=defaults or {})
     app.run(checked, argv=None if argv is None else list(argv), flags_parser=parse)
     sys.exit(0)  # absl has left already; this tells the type checker
+
+
+def told(error: BaseException) -> int | None:
+    """Tell an exception in a line, and its exit code; of a bug, None and nothing."""
+    if isinstance(error, KeyboardInterrupt):
+        return _INTERRUPTED
+    if isinstance(error, (InputError, app.UsageError, flags.Error)):
+        return _complain(error)
+    full = isinstance(error, OSError) and error.errno in _NO_ROOM
+    if full or isinstance(error, RunError):
+        _complain(error)
+        return FAILED
+    return None
 
 
 def _parse(argv: Sequence[str], *, defaults: Mapping[str, str]) -> Any:
@@ -126,7 +132,7 @@ def _unknown_field(
     return None
 
 
-def _complain(error: Exception) -> int:
+def _complain(error: BaseException) -> int:
     text = str(error).strip()
     if "Traceback (most recent call last)" in text:
         # ml_collections quotes the whole traceback of a config file that raised.

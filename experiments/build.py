@@ -27,7 +27,7 @@ from nasjax.data import (
     to_device_seeds,
 )
 from nasjax.methods import Method
-from nasjax.parallel import Devices
+from nasjax.parallel import Devices, most_devices
 from nasjax.tabular import NASBench201
 
 #: Fields that must lie in a range: (block, field): (lowest, below what).
@@ -118,8 +118,9 @@ def choose_devices(batch_size: int, asked: int | None) -> Devices:
       InputError: more than there are, or a batch they cannot share out.
     """
     if asked is None:
-        there = range(1, jax.local_device_count() + 1)
-        asked = max(number for number in there if batch_size % number == 0)
+        several = jax.process_count()
+        there = range(several, most_devices() + 1, several)
+        asked = max((n for n in there if batch_size % n == 0), default=several)
     devices = Devices(asked, batch_size)
     devices.check()
     return devices

@@ -13,9 +13,10 @@ from ml_collections import config_flags
 from experiments import app, compiled
 from experiments.signals import StopRequest
 from nasjax import loop
+from nasjax import processes as agreement
 from nasjax.budget import Budget, told
 from nasjax.report import write_report
-from nasjax.workdir import Workdir, safe_name
+from nasjax.workdir import Bystander, Workdir, safe_name
 
 Result = TypeVar("Result")
 
@@ -63,6 +64,12 @@ def default_workdir(*names: str, seed: int) -> Path:
     return Path("runs") / safe_name("-".join(parts))
 
 
+def open_workdir(folder: Path | str, **settings: Any) -> Workdir:
+    """The folder of a run, for the one process that writes there or for another."""
+    kind = Workdir if agreement.is_first() else Bystander
+    return kind(folder, **settings)
+
+
 def is_finished(
     workdir: Workdir,
     config: Mapping[str, Any],
@@ -81,10 +88,12 @@ def is_finished(
       InputError: the folder holds another run, or cannot be used.
     """
     workdir.check(config)
-    if not workdir.finished:
+    if not agreement.any_of(workdir.finished):
         if CACHE.value:
             compiled.use_cache(Path(CACHE.value).expanduser())
         return False
+    if not workdir.writes:
+        return True
     report = workdir.folder / "report.html"
     ended = workdir.result.stat().st_mtime_ns
     if report.exists() and report.stat().st_mtime_ns >= ended:
@@ -148,9 +157,12 @@ def finish(
     try:
         with StopRequest() as stop, told(needed):
             result = run(stop)
+        number = agreement.largest(stop.signal or 0)
+        if not workdir.writes:
+            return 0 if result is not None else 128 + number
         if result is None:
             tell_stopped(workdir)
-            return stop.exit_code
+            return 128 + number
         tell(result)
         print(f"report   {write_report(workdir.folder)}")
     except loop.NotFiniteError as error:

@@ -25,7 +25,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import app, build_training, launch
+from experiments import app, build_training, launch, processes
 from experiments.signals import StopRequest
 from nasjax import budget as budgets
 from nasjax import genotypes, retrain
@@ -79,6 +79,7 @@ def read_genotype(text: str | None) -> tuple[Genotype, str]:
 def main(argv: Sequence[str]) -> int:
     """Run the training the flags describe."""
     del argv
+    processes.refuse("experiments.retrain")
     started = time.perf_counter()
     genotype, name = read_genotype(_GENOTYPE.value)
     # The genotype is part of what the run is: another one is another run.

@@ -5,9 +5,10 @@
 
 Without flags: STC-NAS on scikit-learn's handwritten digits, offline. The same
 command again goes on where it was stopped; a finished run says so and changes
-nothing. Exit codes: 0 done, 1 it cannot go on (the loss is no number any more, no room
-on the disk, no memory), 2 bad input, 143 or 130 stopped by SIGTERM or SIGINT after a
-checkpoint.
+nothing. Several processes, on one machine or many, make one run by this command and
+the flags of `experiments.processes`. Exit codes: 0 done, 1 it cannot go on (the loss is
+no number any more, no room on the disk, no memory), 2 bad input, 143 or 130 stopped by
+SIGTERM or SIGINT after a checkpoint.
 
 ``--config.search.num_seeds=S`` searches S seeds in one program, each into a folder of
 its own below the workdir (`experiments.seeds`).
@@ -25,7 +26,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import app, build, launch, seeds
+from experiments import app, build, launch, processes, seeds
 from experiments.signals import StopRequest
 from nasjax import budget as budgets
 from nasjax import search, tabular
@@ -37,6 +38,7 @@ from nasjax.report import collapse, read_run
 from nasjax.workdir import Workdir, write_atomically
 
 flags.adopt_module_key_flags(launch)  # --help tells of them too
+flags.adopt_module_key_flags(processes)
 _DEFAULT = "experiments/configs/stc_nas_darts_digits.py"
 
 # Other launchers have this flag too; tests import several of them together.
@@ -53,12 +55,18 @@ _TABLE_VARIABLE = "NASJAX_NASBENCH201"
 def main(argv: Sequence[str]) -> int:
     """Run the search the flags describe."""
     del argv
+    with processes.joined():
+        return _main()
+
+
+def _main() -> int:
     started = time.perf_counter()
     config, plan = seeds.plan(launch.CONFIG.value.to_dict())
     if plan.number > 1:
+        processes.refuse("a search of several seeds")
         return seeds.search_all(config, plan, table=_table, tell=_tell)
     default = launch.default_workdir(launch.config_file(), seed=config["seed"])
-    workdir = Workdir(launch.WORKDIR.value or default)
+    workdir = launch.open_workdir(launch.WORKDIR.value or default)
 
     def tell() -> None:
         genotype = Genotype.from_json(workdir.genotype.read_text())

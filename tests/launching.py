@@ -24,7 +24,9 @@ def environment(**more: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"} | more
 
 
-def start(*flags: str, cwd: pathlib.Path = ROOT) -> subprocess.Popen[str]:
+def start(
+    *flags: str, cwd: pathlib.Path = ROOT, variables: Mapping[str, str] = {}
+) -> subprocess.Popen[str]:
     """``python -m experiments.search`` as a user types it."""
     return subprocess.Popen(
         [sys.executable, "-m", "experiments.search", *flags],
@@ -32,7 +34,7 @@ def start(*flags: str, cwd: pathlib.Path = ROOT) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
-        env=environment(),
+        env=environment(**variables),
     )
 
 
@@ -44,8 +46,8 @@ def wait(process: subprocess.Popen[str], timeout: float = 300) -> Ended:
     return Ended(process.returncode, out, err)
 
 
-def launch(*flags: str, cwd: pathlib.Path = ROOT) -> Ended:
-    return wait(start(*flags, cwd=cwd))
+def launch(*flags: str, **settings: Any) -> Ended:
+    return wait(start(*flags, **settings))
 
 
 #: Imports what a launch imports, then forks for each: seconds of imports are spent
