@@ -34,7 +34,7 @@ def together(*flags: str) -> list[subprocess.Popen[str]]:
     return [start(*shared, f"--process_id={i}", variables=ONE) for i in range(2)]
 
 
-def wait_both(both: list[subprocess.Popen[str]], timeout: float = 200) -> list[Ended]:
+def wait_both(both: list[subprocess.Popen[str]], timeout: float = 400) -> list[Ended]:
     return [wait(process, timeout) for process in both]
 
 
