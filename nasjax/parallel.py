@@ -95,7 +95,7 @@ class Devices(NamedTuple):
             devices=[device for each in self._devices() for device in each],
             donate_argnums=donated,
         )
-        return _OfProcesses(mapped) if processes.are_several() else mapped
+        return _Mapped(mapped)
 
     def spread_state(self, state: State) -> State:
         """A state with a leading device axis: copies, but each its own memory rows."""
@@ -195,28 +195,31 @@ class Devices(NamedTuple):
         return parts.reshape(first, rows * self.number, *rest)
 
 
-class _OfProcesses:
-    """A pmap of several processes, which can be called once it is compiled, too.
+class _Mapped:
+    """A pmap, which can be lowered and compiled as that of `jax.jit` can.
 
-    What pmap lowers to takes arrays of all processes, and only pmap itself knows which
-    parts are here: it is called, and finds its program compiled.
+    What a pmap of several processes lowers to takes arrays of all of them. Which parts
+    are here only pmap itself knows: it is called, and finds its program compiled.
     """
 
     def __init__(self, mapped: Any, stage: Any = None):
         self._mapped, self._stage = mapped, stage
 
     def __call__(self, *arguments: Any) -> Any:
-        result = self._mapped(*arguments)
+        compiled = self._stage is not None and not processes.are_several()
+        result = (self._stage if compiled else self._mapped)(*arguments)
         if jax.default_backend() == "cpu":
-            # Gloo mixes up the messages of two programs that run at the same time.
+            # Devices that wait for each other hold their threads meanwhile: another
+            # program may leave none for the last of them, and the runtime aborts after
+            # 40 seconds. Gloo mixes up the messages of two programs at a time.
             jax.block_until_ready(result)
         return result
 
-    def lower(self, *arguments: Any) -> "_OfProcesses":
-        return _OfProcesses(self._mapped, self._mapped.lower(*arguments))
+    def lower(self, *arguments: Any) -> "_Mapped":
+        return _Mapped(self._mapped, self._mapped.lower(*arguments))
 
-    def compile(self) -> "_OfProcesses":
-        return _OfProcesses(self._mapped, self._stage.compile())
+    def compile(self, compiler_options: dict[str, Any] | None = None) -> "_Mapped":
+        return _Mapped(self._mapped, self._stage.compile(compiler_options))
 
     def memory_analysis(self) -> Any:
         return self._stage.memory_analysis()

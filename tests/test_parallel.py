@@ -208,6 +208,24 @@ def test_whole_supernets_normalise_over_all_devices(space_name):
 # --- refusals -------------------------------------------------------------------
 
 
+def test_a_mapped_call_on_a_cpu_leaves_nothing_that_is_still_running():
+    """Else the next program may take the thread that another device waits for."""
+    devices = Devices(4, 8)
+
+    def slow(state, data):
+        turn = lambda i, x: jnp.sin(x + jax.lax.psum(x, parallel.AXIS) / 4)  # noqa: E731
+        return jax.lax.fori_loop(0, 20_000, turn, state) + 0 * data.sum(), data.sum()
+
+    run = devices.jit(slow, others=0, updates=True)
+    state = devices.spread_state(jnp.ones((8,)))
+    data = devices.spread_batch(jnp.ones((8,)))
+    for call in (run, run.lower(state, data).compile()):
+        state, total = call(state, data)
+        assert state.is_ready()
+        assert total.is_ready()
+        assert total.shape == ()
+
+
 @pytest.mark.parametrize("number", [0, -1, 1000])
 def test_devices_that_are_not_there_are_refused(number):
     there = jax.local_device_count()
