@@ -3,9 +3,12 @@
 import hashlib
 import inspect
 import json
+import os
 import pathlib
 import runpy
 import shlex
+import signal
+import time
 from collections.abc import Iterator
 
 import jax
@@ -120,6 +123,42 @@ def test_another_genotype_is_another_run(finished, launch):
     assert done.code == 2
     assert done.err.count("\n") == 1
     assert "genotype.arch_str is" in done.err
+
+
+def test_sigterm_stops_a_training_and_the_same_command_goes_on_to_the_same_bits(
+    launch, launcher: Launcher, compilation_cache: str, tmp_path: pathlib.Path
+):
+    def flags(name: str) -> tuple[str, ...]:
+        return (
+            f"--genotype={CELL}",
+            QUICK,
+            "--config.train.epochs=20",
+            "--config.train.steps_per_dispatch=1",
+            f"--workdir={tmp_path / name}",
+        )
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    undisturbed = launch(*flags("whole"))
+    assert (undisturbed.code, undisturbed.err) == (0, "")
+    cache = f"--compilation_cache={compilation_cache}"
+    process = launcher.begin(*flags("parts"), cache, module="experiments.retrain")
+    while not launcher.has_ended():
+        metrics = parts / "metrics.jsonl"
+        if metrics.exists() and '"train"' in metrics.read_text():
+            os.kill(process, signal.SIGTERM)
+            break
+        time.sleep(0.01)
+    stopped = launcher.end()
+    assert (stopped.code, stopped.err) == (143, "")
+    assert "the same command goes on" in stopped.out
+    assert not (parts / "result.json").exists()
+    assert (parts / "report.html").exists()
+
+    done = launch(*flags("parts"))
+    assert (done.code, done.err) == (0, "")
+    assert "going on after step" in done.out
+    for name in ("weights.safetensors", "result.json"):
+        assert (parts / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_the_budget_is_told_before_the_first_step(finished):
