@@ -26,6 +26,9 @@ def _depthwise_grouped(x: Array, kernel: Array, stride: int, dilation: int) -> A
     )
 
 
+# Jitted, as are other primitives of many small parts, to be traced and lowered once for
+# all its calls.
+@partial(jax.jit, static_argnames=("stride", "dilation"))
 def _shift_and_add(x: Array, kernel: Array, stride: int, dilation: int) -> Array:
     """The sum over taps of shifted copies: one fused pass, forward only."""
     k = kernel.shape[-1]
@@ -86,24 +89,74 @@ def _depthwise_shift_backward(
 ) -> tuple[Array, Array]:
     """Gradients of shift-and-add without autodiff's k² copies of the input."""
     x, kernel = residuals
-    full = undo_stride(cotangent, x.shape[1:3], stride)
-    # Odd kernels with symmetric padding: the transpose is the flipped kernel.
-    input_gradient = _depthwise_shift(full, kernel[:, ::-1, ::-1], 1, dilation)
+    input_gradient = _transposed(cotangent, kernel, x.shape[1:3], stride, dilation)
     return input_gradient, _taps(x, cotangent, kernel.shape[-1], stride, dilation)
 
 
+def _transposed(
+    cotangent: Array, kernel: Array, size: tuple[int, ...], stride: int, dilation: int
+) -> Array:
+    """Input gradient: odd kernels, symmetric padding, so the flipped kernel."""
+    full = undo_stride(cotangent, size, stride)
+    return _depthwise_shift(full, kernel[:, ::-1, ::-1], 1, dilation)
+
+
+#: Columns of the output that one step of a weight gradient's loop covers, at most.
+_COLUMNS = 8
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+@partial(jax.jit, static_argnums=(2, 3, 4))
 def _taps(x: Array, cotangent: Array, k: int, stride: int, dilation: int) -> Array:
-    """Weight gradient ``[C, k, k]``: a batched matrix product, then its diagonals.
+    """Weight gradient ``[C, k, k]``: shift-and-add with the roles exchanged.
 
-    ``products[c, h, i, w, o]`` sums x at pixel w of the i-th row around h times the
-    cotangent at o; tap j is the diagonal where output o reads pixel w.
+    A pixel of the cotangent multiplies the k×k window of ``x`` that its output read.
+    The windows, ``[C, k, k, B]``, are summed block after block, the batch at the end.
     """
-    rows = _rows(x, k, stride, dilation)  # [C, H', k, W, B]
-    products = jnp.einsum("chiwb,chob->chiwo", rows, cotangent)
-    bands = jnp.asarray(_bands(x.shape[2], k, stride, dilation), x.dtype)
-    return jnp.einsum("ciwo,jow->cij", products.sum(axis=1), bands)
+    channels, height, width, batch = cotangent.shape
+    pad = dilation * (k // 2)
+    span = dilation * (k - 1) + 1
+    padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    columns = max(n for n in range(1, _COLUMNS + 1) if width % n == 0)
+    blocks = width // columns
+
+    def product(row: Array, column: Array) -> Array:
+        start = (0, row * stride, column * stride, 0)
+        seen = lax.dynamic_slice(padded, start, (channels, span, span, batch))
+        window = seen[:, ::dilation, ::dilation].astype(jnp.float32)
+        pixel = lax.dynamic_slice(
+            cotangent, (0, row, column, 0), (channels, 1, 1, batch)
+        )
+        return window * pixel.astype(jnp.float32)
+
+    def step(number: Array, total: Array) -> Array:
+        row, first = number // blocks, number % blocks * columns
+        for column in range(columns):
+            total += product(row, first + column)
+        return total
+
+    zeros = jnp.zeros((channels, k, k, batch), jnp.float32)
+    total = lax.fori_loop(0, height * blocks, step, zeros)
+    return total.sum(axis=-1).astype(x.dtype)
 
 
+def _taps_forward(
+    x: Array, cotangent: Array, k: int, stride: int, dilation: int
+) -> tuple[Array, tuple[Array, Array]]:
+    return _taps(x, cotangent, k, stride, dilation), (x, cotangent)
+
+
+def _taps_backward(
+    k: int, stride: int, dilation: int, residuals: tuple[Array, Array], bar: Array
+) -> tuple[Array, Array]:
+    """Linear in both arguments, so the same three functions; for second derivatives."""
+    del k
+    x, cotangent = residuals
+    x_bar = _transposed(cotangent, bar, x.shape[1:3], stride, dilation)
+    return x_bar, _depthwise_shift(x, bar, stride, dilation)
+
+
+_taps.defvjp(_taps_forward, _taps_backward)
 _depthwise_shift.defvjp(_depthwise_shift_forward, _depthwise_shift_backward)
 
 
