@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from nasjax.base import Array
-from nasjax.primitives.common import undo_stride
+from nasjax.primitives.common import apart, undo_stride
 
 
 def pointwise(x: Array, kernel: Array, *, stride: int = 1) -> Array:
@@ -23,13 +23,22 @@ def pointwise(x: Array, kernel: Array, *, stride: int = 1) -> Array:
     """
     if stride > 1:
         x = x[:, ::stride, ::stride]
-    flat = _pointwise(x.reshape(x.shape[0], -1), kernel.astype(x.dtype))
-    return flat.reshape(-1, *x.shape[1:])
+    return _pointwise(x, kernel.astype(x.dtype))
+
+
+def _product(kernel: Array, x: Array) -> Array:
+    """``[C', C]`` times ``[C, H, W, B]``."""
+    return (kernel @ x.reshape(len(x), -1)).reshape(-1, *x.shape[1:])
+
+
+def _outer(x: Array, y: Array) -> Array:
+    """``[C, C']``: the products of two arrays' channels, summed over all else."""
+    return jnp.einsum("cn,on->co", x.reshape(len(x), -1), y.reshape(len(y), -1))
 
 
 @jax.custom_vjp
 def _pointwise(x: Array, kernel: Array) -> Array:
-    return kernel @ x  # [C', C] [C, HWB]
+    return apart(_product)(kernel, x)
 
 
 def _pointwise_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -40,10 +49,10 @@ def _pointwise_backward(
     residuals: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array]:
     x, kernel = residuals
-    # The input on the left and in the shape of the forward product: else the CPU
-    # compiler computes the depthwise convolution before it once more, transposed.
-    taps = jnp.einsum("cn,on->co", x, cotangent)
-    return jnp.einsum("oc,on->cn", kernel, cotangent), taps.T
+    # The input, which seldom has fewer channels, on the left: three times as fast as
+    # on the right where a cell's input of 4C channels is brought to C.
+    taps = apart(_outer)(x, cotangent)
+    return apart(_product)(kernel.T, cotangent), taps.T
 
 
 _pointwise.defvjp(_pointwise_forward, _pointwise_backward)
