@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 
 from nasjax.base import Array
-from nasjax.primitives.common import strided_size, tap
+from nasjax.primitives.common import apart, strided_size, tap, undo_stride
 from nasjax.primitives.depthwise import depthwise
 
 
@@ -49,6 +49,7 @@ def _max_taps(x: Array, stride: int) -> list[Array]:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
+@partial(jax.jit, static_argnums=1)
 def _max_pool(x: Array, stride: int) -> Array:
     return reduce(jnp.maximum, _max_taps(x, stride))
 
@@ -58,28 +59,36 @@ def _max_pool_forward(x: Array, stride: int) -> tuple[Array, tuple[Array, Array]
     return result, (x, result)
 
 
+@partial(jax.jit, static_argnums=0)
 def _max_pool_backward(
     stride: int, residuals: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array]:
     """Send each cotangent to the first tap that holds the maximum."""
     x, result = residuals
-    height, width = x.shape[1:3]
-    rows, columns = result.shape[1:3]
-    free = jnp.ones(result.shape, bool)
-    gradient = jnp.zeros_like(x)
-    zero = jnp.zeros((), x.dtype)
-    for index, one in enumerate(_max_taps(x, stride)):
-        i, j = divmod(index, 3)
-        hit = free & (one == result)
-        free &= ~hit
-        part = jnp.where(hit, cotangent, zero)
-        # Output (r, c) read pixel (stride*r + i - 1, stride*c + j - 1).
-        low_high = [
-            (i - 1, height - i - stride * (rows - 1), stride - 1),
-            (j - 1, width - j - stride * (columns - 1), stride - 1),
-        ]
-        gradient += lax.pad(part, zero, [(0, 0, 0), *low_high, (0, 0, 0)])
-    return (gradient,)
+    first = apart(_FIRST_TAP[stride])(x, result)
+    size = x.shape[1], x.shape[2]
+    # Output (r, c) read pixel (stride*r + i - 1, stride*c + j - 1) by tap (i, j).
+    around = [(0, 0, 0), (1, 1, 0), (1, 1, 0), (0, 0, 0)]
+    zero = jnp.zeros((), cotangent.dtype)
+    # Where nothing was read nothing is sent, whatever tap stands there.
+    sent = lax.pad(undo_stride(cotangent, size, stride), zero, around)
+    holds = lax.pad(undo_stride(first, size, stride), jnp.int32(-1), around)
+    terms = []
+    for number in range(9):
+        window = partial(tap, i=2 - number // 3, j=2 - number % 3, size=size, stride=1)
+        terms.append(jnp.where(window(holds) == number, window(sent), zero))
+    return (sum(terms[1:], terms[0]),)
+
+
+def _first_tap(x: Array, result: Array, *, stride: int) -> Array:
+    """Which tap of each window, of nine, is the first to hold the maximum."""
+    first = jnp.full(result.shape, -1, jnp.int32)
+    for number, one in reversed(list(enumerate(_max_taps(x, stride)))):
+        first = jnp.where(one == result, jnp.int32(number), first)
+    return first
+
+
+_FIRST_TAP = {stride: partial(_first_tap, stride=stride) for stride in (1, 2)}
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
