@@ -1,12 +1,15 @@
 """The edges of a cell in groups that one loop can run, and their partial channels."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+from jax import lax
 
 from nasjax import primitives
 from nasjax.base import Array
+from nasjax.cell.recompute import no_gradient
 from nasjax.space import SearchSpace
 
 
@@ -62,3 +65,46 @@ def merge(y: Array, bypass: Array, space: SearchSpace) -> Array:
 def pass_by(x: Array, stride: int) -> Array:
     """The channels that pass by, at the resolution of the operations' outputs."""
     return x if stride == 1 else primitives.max_pool_2x2(x)
+
+
+# --- one state of many ----------------------------------------------------------
+#
+# Inside a loop both touch a single row, and so do their gradients: plain autodiff of an
+# indexed read adds up all states, which are zero but for one.
+
+
+@jax.custom_vjp
+def take_state(states: Array, index: Array) -> tuple[Array, Array]:
+    """A state, and all of them to go on with: ``[S, ...]`` to ``[...]``, ``[S, ...]``.
+
+    The index must be one of theirs.
+    """
+    return lax.dynamic_index_in_dim(states, index, keepdims=False), states
+
+
+@jax.custom_vjp
+def add_to_state(states: Array, index: Array, value: Array) -> Array:
+    """The states ``[S, ...]`` with ``value`` ``[...]`` added to one of them."""
+    return states.at[index].add(value)
+
+
+def _take_forward(states: Array, index: Array) -> tuple[tuple[Array, Array], Array]:
+    return take_state(states, index), index
+
+
+def _take_backward(index: Array, bars: tuple[Array, Array]) -> tuple[Array, Any]:
+    bar, states_bar = bars
+    return add_to_state(states_bar, index, bar), no_gradient(index)
+
+
+def _add_forward(states: Array, index: Array, value: Array) -> tuple[Array, Array]:
+    return add_to_state(states, index, value), index
+
+
+def _add_backward(index: Array, bar: Array) -> tuple[Array, Any, Array]:
+    row, states_bar = take_state(bar, index)
+    return states_bar, no_gradient(index), row
+
+
+take_state.defvjp(_take_forward, _take_backward)
+add_to_state.defvjp(_add_forward, _add_backward)

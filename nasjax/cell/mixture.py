@@ -9,7 +9,14 @@ from jax import lax
 
 from nasjax.base import Array, Tree
 from nasjax.cell.architecture import Mixture
-from nasjax.cell.edges import EdgeGroup, merge, pass_by, split
+from nasjax.cell.edges import (
+    EdgeGroup,
+    add_to_state,
+    merge,
+    pass_by,
+    split,
+    take_state,
+)
 from nasjax.cell.recompute import recomputed_switch
 from nasjax.ops import Context, Operation
 from nasjax.space import SearchSpace
@@ -41,8 +48,10 @@ def run_mixture(
     targets = np.array(sorted(set(group.targets)), np.int32) - first
 
     def source_step(states: Array, row: tuple[Array, Array]) -> tuple[Array, None]:
-        source, positions = row
-        x, bypass = split((states if reads is None else reads)[source], space)
+        read, positions = row
+        if reads is None:  # then it is the number of a state, which may still grow
+            read, states = take_state(states, read)
+        x, bypass = split(read, space)
         pooled = tuple(_shared_output(op, x, group.stride, context) for _, op in shared)
         passed = (pass_by(bypass, group.stride),) if len(bypass) else ()
 
@@ -58,15 +67,15 @@ def run_mixture(
                 pooled,
                 passed,
             )
-            return states.at[target].add(y), None
+            return add_to_state(states, target, y), None
 
         pairs = (jnp.asarray(targets), positions)
         return lax.scan(edge_step, states, pairs)[0], None
 
     offset = 0 if group.from_inputs else first
     sources = np.array(sorted(set(group.sources)), np.int32) - offset
-    rows = (jnp.asarray(sources), jnp.asarray(table))
-    return lax.scan(source_step, states, rows)[0]
+    read = jnp.asarray(sources) if reads is None else reads[sources]
+    return lax.scan(source_step, states, (read, jnp.asarray(table)))[0]
 
 
 _Numbered = list[tuple[int, Operation]]
