@@ -39,18 +39,8 @@ def random_path(space, seed, *, drop=False):
     )
 
 
-# Lengths with one cell, with two and with more in a stage, and with entries from
-# outside in the middle of one.
-@pytest.mark.parametrize(
-    ("name", "num_cells", "stem"),
-    [
-        ("darts", 2, "cifar"),
-        ("darts", 10, "cifar"),
-        ("darts", 3, "imagenet"),
-        ("nasbench201", 2, "cifar"),
-    ],
-)
-def test_gradients_are_those_of_autodiff(name, num_cells, stem, monkeypatch):
+def problem(name, num_cells, stem):
+    """A small network's loss of its weights and of its paths' factors, and both."""
     space = spaces.SPACES[name]()
     if name == "darts":  # fewer candidates compile sooner
         space = spaces.darts(num_nodes=2).without(
@@ -73,8 +63,46 @@ def test_gradients_are_those_of_autodiff(name, num_cells, stem, monkeypatch):
         runs = {kind: paths[kind]._replace(weight=factors[kind]) for kind in paths}
         return (net.apply(weights, runs, images) ** 2).sum()
 
-    factors = {kind: path.weight for kind, path in paths.items()}
-    ours = compiled(jax.value_and_grad(loss, (0, 1)))(weights, factors)
+    return loss, weights, {kind: path.weight for kind, path in paths.items()}
+
+
+def first_derivative(loss, *arguments):
+    return jax.value_and_grad(loss, (0, 1))(*arguments)
+
+
+def second_derivative(loss, *arguments):
+    """The gradient of the gradient's inner product with a fixed tree like it."""
+
+    def slope(*arguments):
+        gradients = jax.tree.leaves(jax.grad(loss, (0, 1))(*arguments))
+        waves = [
+            jnp.cos(jnp.arange(leaf.size, dtype=jnp.float32)) for leaf in gradients
+        ]
+        return sum(
+            jnp.vdot(leaf.reshape(-1), wave)
+            for leaf, wave in zip(gradients, waves, strict=True)
+        )
+
+    return jax.grad(slope, (0, 1))(*arguments)
+
+
+# Lengths with one cell, with two and with more in a stage, and with entries from
+# outside in the middle of one.
+@pytest.mark.parametrize(
+    ("name", "num_cells", "stem", "derivative"),
+    [
+        ("darts", 2, "cifar", first_derivative),
+        ("darts", 10, "cifar", first_derivative),
+        ("darts", 3, "imagenet", first_derivative),
+        ("nasbench201", 2, "cifar", first_derivative),
+        ("darts", 2, "cifar", second_derivative),
+    ],
+)
+def test_gradients_are_those_of_autodiff(
+    name, num_cells, stem, derivative, monkeypatch
+):
+    loss, *arguments = problem(name, num_cells, stem)
+    ours = compiled(lambda *x: derivative(loss, *x))(*arguments)
     calls = []
 
     def counted(*args):
@@ -82,7 +110,7 @@ def test_gradients_are_those_of_autodiff(name, num_cells, stem, monkeypatch):
         return plain(*args)
 
     monkeypatch.setattr(stack, "_run_paths", counted)
-    theirs = compiled(jax.value_and_grad(lambda *x: loss(*x), (0, 1)))(weights, factors)
+    theirs = compiled(lambda *x: derivative(loss, *x))(*arguments)
     assert calls
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5 * float(jnp.abs(b).max()))

@@ -1,6 +1,6 @@
 """A cell's weights, and the cell itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -56,6 +56,7 @@ def apply_cell(
     space: SearchSpace,
     reduction: bool,
     context: Context,
+    output: Array | None = None,
 ) -> Array:
     """Run a cell.
 
@@ -66,13 +67,14 @@ def apply_cell(
       space: the search space.
       reduction: whether edges that leave an input have stride 2.
       context: for the operations.
+      output: what it gives out, if that is known from an earlier pass. Where that is
+        all of its nodes a path is not run again, for its gradient alone.
 
     Returns:
       ``[N*C, H', W', B]``, the output states concatenated along channels.
     """
     chex.assert_equal_shape(inputs)
     chex.assert_shape(jax.tree.leaves(architecture), (space.num_edges, ...))
-    run = run_mixture if isinstance(architecture, Mixture) else run_path
     num_nodes = space.num_states - space.num_inputs
     entry = jnp.stack(list(inputs))
     if reduction:
@@ -83,6 +85,9 @@ def apply_cell(
         empty = jnp.zeros((num_nodes, *entry.shape[1:]), entry.dtype)
         states = jnp.concatenate([entry, empty])
         first = 0
+    run: Callable[..., Array] = run_mixture
+    if isinstance(architecture, Path):
+        run = partial(run_path, finished=_finished(space, output, states))
     for group, group_weights in zip(
         edge_groups(space, reduction=reduction), weights, strict=True
     ):
@@ -98,8 +103,17 @@ def apply_cell(
             space=space,
             context=context,
         )
-    output = states[np.array(space.output) - first]
+    output = jnp.stack([states[node - first] for node in space.output])
     return output.reshape(-1, *output.shape[2:])
+
+
+def _finished(space: SearchSpace, output: Array | None, states: Array) -> Array | None:
+    """All states as they end, where the output holds every node; else None."""
+    nodes = tuple(range(space.num_inputs, space.num_states))
+    if output is None or tuple(space.output) != nodes:
+        return None
+    ends = output.reshape(len(nodes), -1, *output.shape[1:])
+    return jnp.concatenate([states[: len(states) - len(nodes)], ends])
 
 
 def _rows(architecture: Mixture | Path, edges: tuple[int, ...]) -> Any:

@@ -34,10 +34,17 @@ def run_path(
     path: Path,
     reads: Array | None,
     states: Array,
+    *,
+    finished: Array | None = None,
     **constant: Any,
 ) -> Array:
-    """Add every active edge's operation to its target, edge after edge."""
-    return _path_edges(_PathLoop(**constant), path, weights, path.weight, reads, states)
+    """Add every active edge's operation to its target, edge after edge.
+
+    Where the cell's ``finished`` states are known from an earlier pass they are given
+    out as they are: nothing is run, and the gradient is the same.
+    """
+    loop = _PathLoop(**constant)
+    return _path_edges(loop, path, weights, path.weight, reads, states, finished)
 
 
 def _branches(loop: _PathLoop) -> tuple[_Branch, ...]:
@@ -88,18 +95,31 @@ def _path_edges(
     factor: Array,
     reads: Array | None,
     states: Array,
+    finished: Array | None,
 ) -> Array:
     """The states with every edge's output added.
 
     Its gradient keeps the finished states and nothing of an edge: edges are sorted
     by target, so that a state is finished before an edge reads it.
     """
+    if finished is not None:
+        return finished
     branches = _branches(loop)
+
+    def run(
+        branch: _Branch, states: Array, source: Array, weights: Tree, *rest: Any
+    ) -> Array:
+        factor, drop = rest
+        return branch(
+            weights, factor, (states if reads is None else reads)[source], drop
+        )
+
+    runs = [partial(run, branch) for branch in branches]
 
     def step(states: Array, edge: tuple[Any, ...]) -> tuple[Array, None]:
         weights, factor, index, drop, source, target = edge
-        x = (states if reads is None else reads)[source]
-        y = lax.switch(index, branches, weights, factor, x, drop)
+        # A branch takes its state from all of them: what it does first reads it there.
+        y = lax.switch(index, runs, states, source, weights, factor, drop)
         return states.at[target].add(y), None
 
     return lax.scan(step, states, _edge_inputs(loop, path, weights, factor))[0]
@@ -112,8 +132,9 @@ def _path_forward(
     factor: Array,
     reads: Array | None,
     states: Array,
+    finished: Array | None,
 ) -> tuple[Array, tuple[Any, ...]]:
-    states = _path_edges(loop, path, weights, factor, reads, states)
+    states = _path_edges(loop, path, weights, factor, reads, states, finished)
     kept = states if reads is None else reads
     return states, (path, weights, factor, kept)
 
@@ -124,20 +145,17 @@ def _path_backward(
     path, weights, factor, kept = residuals
     inside = not loop.group.from_inputs
 
-    def pull(
-        branch: _Branch, weights: Tree, factor: Array, x: Array, *rest: Any
-    ) -> Any:
-        drop, y_bar = rest
+    def pull(branch: _Branch, states_bar: Array, *edge: Any) -> Any:
+        weights, factor, _, drop, source, target = edge
         run = lambda weights, factor, x: branch(weights, factor, x, drop)  # noqa: E731
-        return jax.vjp(run, weights, factor, x)[1](y_bar)
+        return jax.vjp(run, weights, factor, kept[source])[1](states_bar[target])
 
     pulls = [partial(pull, branch) for branch in _branches(loop)]
 
     def step(bars: tuple[Array, Array], edge: tuple[Any, ...]) -> tuple[Any, Any]:
         states_bar, reads_bar = bars
-        weights, factor, index, drop, source, target = edge
-        operands = (weights, factor, kept[source], drop, states_bar[target])
-        weights_bar, factor_bar, x_bar = lax.switch(index, pulls, *operands)
+        _, _, index, _, source, _ = edge
+        weights_bar, factor_bar, x_bar = lax.switch(index, pulls, states_bar, *edge)
         if inside:
             states_bar = states_bar.at[source].add(x_bar)
         else:
@@ -151,7 +169,8 @@ def _path_backward(
     )
     # Path's own cotangent is for its integers and keys; its weight came as `factor`.
     path_bar = jax.tree.map(no_gradient, path)
-    return path_bar, weights_bar, factor_bar, None if inside else reads_bar, states_bar
+    read = None if inside else reads_bar
+    return path_bar, weights_bar, factor_bar, read, states_bar, None
 
 
 _path_edges.defvjp(_path_forward, _path_backward)

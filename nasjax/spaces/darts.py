@@ -242,6 +242,7 @@ def _stage(
         number: Array,
         states: Start,
         runs: Mixture | Path,
+        output: Array | None = None,
     ) -> Array:
         kernels = [
             tuple(own for own in around[name] if _is_inside(own, width))
@@ -255,6 +256,7 @@ def _stage(
             space=space,
             reduction=cell.reduction,
             context=context,
+            output=output,
         )
 
     begin = partial(_begin, width=width, context=context)

@@ -95,6 +95,7 @@ def _stage(
         cell: Array,
         states: Start,
         runs: Mixture | Path,
+        output: Array | None = None,
     ) -> Array:
         del around, entries
         return apply_cell(
@@ -104,6 +105,7 @@ def _stage(
             space=space,
             reduction=False,
             context=context,
+            output=output,
         )
 
     return Stage(settings.num_cells, space.cell_types[0], shape, begin, run)

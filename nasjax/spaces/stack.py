@@ -2,8 +2,8 @@
 
 A stage is a run of cells of one shape: one loop, so that it compiles as one cell. A
 mixture takes plain autodiff through it. A path has a backward pass of its own: of the
-whole stack only the cells' outputs are kept, each once, and one cell after the other is
-run again; beside them a step needs the memory of a single cell.
+whole stack only the cells' outputs are kept, each once, and the rest is computed again
+cell after cell; beside them a step needs the memory of a single cell.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,15 +33,16 @@ class Stage(NamedTuple):
       begin: ``(around, states) -> (entries, start)``: what is made once, ahead of the
         loop, of the states before the stage, and those of them that are of the
         stage's own shape, for its first cells to read.
-      run: ``(around, edges, entries, number, states, runs) -> output`` of the cell
-        ``number`` of the stage.
+      run: ``(around, edges, entries, number, states, runs, output) -> output`` of the
+        cell ``number`` of the stage. The last argument may be left out; with it, only
+        the gradient is asked for, and the output is what an earlier pass gave.
     """
 
     length: int
     cell_type: str
     shape: Callable[[States], tuple[int, ...]]
     begin: Callable[[Tree, States], tuple[Tree, Start]]
-    run: Callable[[Tree, Tree, Tree, Array, Start, Mixture | Path], Array]
+    run: Callable[..., Array]
 
 
 class StageWeights(NamedTuple):
@@ -188,22 +189,24 @@ def _run_stage(
 
 def _reads(start: Start, outputs: _Outputs, number: Array, *, length: int) -> States:
     """The states that cell ``number`` of ``length`` reads, from where they are."""
+    pick = partial(_state, start, outputs, number, length=length)
+    return tuple(pick(k) for k in range(len(start)))
+
+
+def _state(
+    start: Start, outputs: _Outputs, number: Array, k: int, *, length: int
+) -> Array:
+    """The k-th state that cell ``number`` reads; the one after these is its output."""
     arity, (older, newest) = len(start), outputs
     # Positions count the states from the first of ``start``.
     alone = {at: state for at, state in enumerate(start) if state is not None}
     alone |= {arity + len(older) + at: state for at, state in enumerate(newest)}
-    reads = []
-    for k in range(arity):
-        at = number + k
-        if len(older):
-            state = older[jnp.clip(at - arity, 0, len(older) - 1)]
-        else:
-            state = newest[0]
-        for position, one in alone.items():
-            if k <= position < k + length and one is not state:
-                state = jnp.where(at == position, one, state)
-        reads.append(state)
-    return tuple(reads)
+    at = number + k
+    state = older[jnp.clip(at - arity, 0, len(older) - 1)] if len(older) else newest[0]
+    for position, one in alone.items():
+        if k <= position < k + length and one is not state:
+            state = jnp.where(at == position, one, state)
+    return state
 
 
 def _paths_backward(
@@ -224,7 +227,7 @@ def _paths_backward(
             paths[kind]._replace(weight=factors[kind]),
             weights[index],
             before[index],
-            kept[index]._replace(newest=kept[index].newest[:-1]),
+            kept[index],
             bars,
         )
         own, factor_bar, bars = once_there(bars[-1], pull)
@@ -255,21 +258,23 @@ def _pull_stage(
       path: what its cells run.
       weights: of the stage.
       states: before the stage.
-      outputs: of its cells but the last.
+      outputs: of its cells.
       bars: cotangents of the states after the stage.
     """
     around, edges = weights
     entries, start = stage.begin(around, states)
 
-    def run(shared: Tree, own: Tree, reads: Start, *, number: Array) -> Array:
+    def run(
+        shared: Tree, own: Tree, reads: Start, *, number: Array, output: Array
+    ) -> Array:
         around, factor, entries = shared
         runs = path._replace(weight=factor)
-        return stage.run(around, own, entries, number, reads, runs)
+        return stage.run(around, own, entries, number, reads, runs, output)
 
     shared = around, path.weight, entries
     inside = bars[-min(stage.length, len(bars)) :]
     if stage.length == 1:
-        pulled = _pull_only(run, shared, edges, start, inside)
+        pulled = _pull_only(run, shared, edges, start, outputs, inside)
     else:
         pulled = _pull_loop(run, shared, edges, start, outputs, inside)
     (around_bar, factor_bar, entries_bar), edges_bar, start_bar = pulled
@@ -288,11 +293,12 @@ def _pull_only(
     shared: Tree,
     edges: Tree,
     start: Start,
+    outputs: _Outputs,
     bars: States,
 ) -> tuple[Tree, Tree, Start]:
     """Cotangents of a stage of one cell."""
     own = jax.tree.map(lambda leaf: leaf[0], edges)
-    only = partial(run, number=jnp.zeros((), jnp.int32))
+    only = partial(run, number=jnp.zeros((), jnp.int32), output=outputs.newest[0])
     shared_bar, own_bar, start_bar = jax.vjp(only, shared, own, start)[1](bars[-1])
     return shared_bar, jax.tree.map(lambda leaf: leaf[None], own_bar), start_bar
 
@@ -306,13 +312,15 @@ def _pull_loop(
     bars: States,
 ) -> tuple[Tree, Tree, Start]:
     """Cotangents of a stage's loop, cell after cell from the last."""
-    length = len(outputs.older) + len(outputs.newest) + 1
+    length = len(outputs.older) + len(outputs.newest)
 
     def step(carry: tuple[States, Tree], cell: tuple[Tree, Array]) -> tuple[Any, Tree]:
         bars, totals = carry
         own, number = cell
         reads = _reads(start, outputs, number, length=length)
-        _, pull = jax.vjp(partial(run, number=number), shared, own, reads)
+        output = _state(start, outputs, number, len(start), length=length)
+        again = partial(run, number=number, output=output)
+        _, pull = jax.vjp(again, shared, own, reads)
         shared_bar, own_bar, reads_bar = pull(bars[-1])
         totals = jax.tree.map(jnp.add, totals, shared_bar)
         older = map(jnp.add, bars[:-1], reads_bar[1:])
