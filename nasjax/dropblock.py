@@ -1,5 +1,7 @@
 """DropBlock on skip-connects (Ghiasi et al., arXiv 1810.12890; MSG-DAS section 3.3)."""
 
+from functools import reduce
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -18,9 +20,10 @@ def drop_block(
 ) -> Array:
     """Zero square blocks of each channel of each example, rescale what is kept.
 
-    Consumes the key. Centres are drawn where a block fits, at the rate that drops
-    ``rate`` of the units on average; the kept ones are scaled by the share of them in
-    their example, so that neither the batch nor the devices matter to an example.
+    Consumes the key. Centres are drawn where a block fits, from 16 bits each, at the
+    rate that drops ``rate`` of the units on average; the kept ones are scaled by the
+    share of them in their example, so that neither the batch nor the devices matter to
+    an example.
 
     Args:
       key: PRNG key.
@@ -37,20 +40,31 @@ def drop_block(
     fits = (height - rows + 1) * (width - columns + 1)
     seed_rate = rate / (rows * columns) * (height * width / fits)
 
+    limit = jnp.round(jnp.minimum(seed_rate, 1.0) * 2**16).astype(jnp.uint32)
+
     def centres(number: Array) -> Array:
         shape = (channels, height - rows + 1, width - columns + 1)
         own = jax.random.fold_in(key, number)
-        return jax.random.bernoulli(own, jnp.minimum(seed_rate, 1.0), shape)
+        return jax.random.bits(own, shape, jnp.uint16).astype(jnp.uint32) < limit
 
     numbers = jnp.arange(batch, dtype=jnp.int32) + offset
-    drawn = jax.vmap(centres, out_axes=-1)(numbers).astype(jnp.float32)
-    padding = [(0, 0), (rows - 1, rows - 1), (columns - 1, columns - 1), (0, 0)]
-    dropped = lax.reduce_window(
-        drawn, -jnp.inf, lax.max, (1, rows, columns, 1), (1, 1, 1, 1), padding
-    )
-    keep = 1.0 - jnp.maximum(dropped, 0.0)
+    drawn = jax.vmap(centres, out_axes=-1)(numbers)
+    dropped = _spread(_spread(drawn, rows, axis=1), columns, axis=2)
+    keep = 1.0 - dropped.astype(jnp.float32)
     share = keep.mean(axis=(0, 1, 2), keepdims=True)
     return x * (keep / jnp.maximum(share, 1e-6)).astype(x.dtype)
+
+
+def _spread(drawn: Array, size: int, *, axis: int) -> Array:
+    """The ``size`` positions from each drawn one on."""
+    length = drawn.shape[axis] + size - 1
+    padding = [(size - 1, size - 1) if at == axis else (0, 0) for at in range(4)]
+    padded = jnp.pad(drawn, padding)
+    shifted = (
+        lax.slice_in_dim(padded, start, start + length, axis=axis)
+        for start in range(size)
+    )
+    return reduce(jnp.logical_or, shifted)
 
 
 def with_drop_block(operation: Operation, *, block_size: int) -> Operation:
