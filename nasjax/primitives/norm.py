@@ -1,5 +1,8 @@
 """Batch normalisation."""
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -15,6 +18,7 @@ def _sum_per_channel(x: Array) -> Array:
     return jnp.sum(x, axis=(1, 2)).sum(axis=1)
 
 
+@partial(jax.jit, static_argnames=("epsilon", "axis_name"))
 def batch_norm(
     x: Array,
     *,
@@ -34,16 +38,25 @@ def batch_norm(
     Returns:
       ``[C, H, W, B]`` in the dtype of ``x``.
     """
-    count = x.size // x.shape[0]
-
-    def mean(x: Array) -> Array:
-        own = _sum_per_channel(x) / count
-        return own if axis_name is None else lax.pmean(own, axis_name)
-
     wide = x.astype(jnp.float32)
-    centred = wide - expand(mean(wide))
-    variance = mean(centred * centred)
-    return (centred * expand(lax.rsqrt(variance + epsilon))).astype(x.dtype)
+    mean, variance = _moments(wide)
+    if axis_name is not None:
+        # One exchange: the moments of the whole from those of its equal parts.
+        means, variances = lax.all_gather(
+            jnp.stack([mean, variance]), axis_name, axis=1
+        )
+        mean = means.mean(axis=0)
+        between = jnp.square(means - mean[None])
+        variance = (variances + between).mean(axis=0)
+    scale = lax.rsqrt(variance + epsilon)
+    return ((wide - expand(mean)) * expand(scale)).astype(x.dtype)
+
+
+def _moments(x: Array) -> tuple[Array, Array]:
+    """Mean and biased variance ``[C]`` of ``[C, H, W, B]``."""
+    count = x.size // x.shape[0]
+    mean = _sum_per_channel(x) / count
+    return mean, _sum_per_channel(jnp.square(x - expand(mean))) / count
 
 
 def affine(x: Array, scale: Array, offset: Array) -> Array:
