@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from nasjax.base import Array
-from nasjax.primitives.common import apart, undo_stride
+from nasjax.primitives.common import apart, as_given, undo_stride
 
 
 def pointwise(x: Array, kernel: Array, *, stride: int = 1) -> Array:
@@ -116,7 +116,7 @@ def _convolution_canonical(x: Array, kernel: Array, stride: int) -> Array:
         stride,
         pad,
     )
-    return jnp.transpose(y, (3, 1, 2, 0))
+    return as_given(jnp.transpose(y, (3, 1, 2, 0)))
 
 
 def _convolution_forward(
