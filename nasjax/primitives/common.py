@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import export, lax
 from jax.experimental.layout import Layout, with_layout_constraint
 from jax.experimental.xla_metadata import set_xla_metadata
 
@@ -69,5 +69,10 @@ def as_given(x: Array) -> Array:
 
     Else the CPU compiler carries the layout of a transposition as far as it can: to a
     loop's carry or to all branches of a switch, which then transpose on their part.
+
+    Not where a size is unknown: such a program is for export, and JAX promises none
+    of its versions and platforms that constraint.
     """
+    if any(export.is_symbolic_dim(size) for size in x.shape):
+        return x
     return with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))
