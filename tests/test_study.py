@@ -54,6 +54,7 @@ def test_a_study_from_its_start_to_its_table(tmp_path):
     code, out, err = launch(config, folder)
     assert (code, err) == (1, "")  # one run has no result
     assert "2 runs, 0 finished before" in out
+    assert "1/2 good-seed5: done" in out
     assert "Bad, seed 5: exit code 2: search.batch_size is 0" in out
     data = json.loads((folder / "study.json").read_text())
     good, bad = data["runs"]
