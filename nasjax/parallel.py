@@ -114,8 +114,8 @@ class Devices(NamedTuple):
         if self.number == 1:
             return state
         if not isinstance(state, SearchState):
-            return jax.tree.map(lambda leaf: leaf[0], state)
-        one = jax.tree.map(lambda leaf: leaf[0], state._replace(memory=()))
+            return jax.tree.map(_first_copy, state)
+        one = jax.tree.map(_first_copy, state._replace(memory=()))
         return one._replace(memory=jax.tree.map(self._merge, state.memory))
 
     def spread_data(self, data: Data) -> Data:
@@ -155,7 +155,7 @@ class Devices(NamedTuple):
         """``[T, B, ...]`` of a `Half`, from what `spread_data` has made of it."""
         if self.number == 1:
             return part
-        parts = jnp.moveaxis(processes.gather(part), 0, 1)  # [T, n, B/n, ...]
+        parts = jnp.moveaxis(_together(part), 0, 1)  # [T, n, B/n, ...]
         return parts.reshape(parts.shape[0], -1, *parts.shape[3:])
 
     def _devices(self) -> list[list[jax.Device]]:
@@ -187,7 +187,7 @@ class Devices(NamedTuple):
 
     def _merge(self, memory: Array) -> Array:
         """The inverse of `_rows`."""
-        memory = processes.gather(memory)
+        memory = _together(memory)
         _, first, rows, *rest = memory.shape
         width = self.batch_size // self.number
         parts = memory.reshape(self.number, first, -1, width, *rest)
@@ -223,6 +223,23 @@ class _Mapped:
 
     def memory_analysis(self) -> Any:
         return self._stage.memory_analysis()
+
+
+# What comes off several devices goes by copies. As a program over all of them, which it
+# is for an array of theirs, it would be a collective, and several begun at a time may
+# wait for each other's threads (see above); the sum in it loses the sign of zeros, too.
+
+
+def _first_copy(leaf: Array) -> Array:
+    """``[m, ...]`` to the ``[...]`` of the first device."""
+    return leaf.addressable_data(0)[0]
+
+
+def _together(leaf: Array) -> Array:
+    """``[m, ...]`` of each process to the ``[n, ...]`` of all, on the first device."""
+    if processes.are_several():
+        return processes.gather(leaf)
+    return jax.device_put(leaf, jax.devices()[0])
 
 
 def most_devices() -> int:

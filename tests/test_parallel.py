@@ -121,6 +121,22 @@ def test_a_search_goes_on_with_another_number_of_devices():
     assert derive(after.alpha) == derive(jax.device_get(expected).alpha)
 
 
+def test_gathering_runs_no_program_over_several_devices():
+    """One would be a collective beside others: they may wait for each other for ever.
+
+    A device's memory and slots come as they are, too, and a negative zero stays one.
+    """
+    small = catalogue.searched("sd_darts")
+    negative = jax.tree.map(lambda leaf: -jnp.zeros_like(leaf), small.start.alpha)
+    state = small.start._replace(alpha=negative)
+    devices = Devices(4, BATCH)
+    back = devices.gather_state(devices.spread_state(state))
+    assert_same_bits(back, state)
+    slots = devices.spread_data(catalogue.digits()).valid.images
+    for leaf in (*jax.tree.leaves(back), devices.gather_slots(slots)):
+        assert leaf.devices() == {jax.devices()[0]}
+
+
 @pytest.mark.parametrize("number", [1, 2, 4])
 def test_spreading_and_gathering_change_nothing(number):
     small = catalogue.searched("sd_darts")
