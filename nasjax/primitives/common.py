@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax import export, lax
-from jax.experimental.layout import Layout, with_layout_constraint
+from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
 from nasjax.base import Array
@@ -62,17 +61,3 @@ def apart(function: Callable[..., Array]) -> Callable[..., Array]:
     if jax.default_backend() != "cpu":
         return function
     return set_xla_metadata(inlineable="false")(jax.jit(function))
-
-
-def as_given(x: Array) -> Array:
-    """``x``, laid out in memory as its axes are: the last one contiguous.
-
-    Else the CPU compiler carries the layout of a transposition as far as it can: to a
-    loop's carry or to all branches of a switch, which then transpose on their part.
-
-    Not where a size is unknown: such a program is for export, and JAX promises none
-    of its versions and platforms that constraint.
-    """
-    if any(export.is_symbolic_dim(size) for size in x.shape):
-        return x
-    return with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))

@@ -1,13 +1,13 @@
 """Dense convolutions."""
 
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from nasjax.base import Array
-from nasjax.primitives.common import apart, as_given, undo_stride
+from nasjax.primitives.common import apart
 
 
 def pointwise(x: Array, kernel: Array, *, stride: int = 1) -> Array:
@@ -67,9 +67,8 @@ def convolution(
       x: ``[C, H, W, B]``.
       kernel: ``[C', C, k, k]`` (OIHW).
       stride: 1 or 2.
-      form: "plain" (one convolution in our layout), "canonical" (transposed to
-        NHWC, with gradients of its own: inside a loop the CPU compiler hands no
-        other layout to its fast convolution, a factor of twenty) or "auto" (by
+      form: "plain" (the compiler's convolution; inside a loop on a CPU it is not its
+        fast one, a factor of twenty), "stacked" (one matrix product) or "auto" (by
         backend).
 
     Returns:
@@ -79,10 +78,10 @@ def convolution(
       ValueError: an unknown form.
     """
     if form == "auto":
-        form = "canonical" if jax.default_backend() == "cpu" else "plain"
-    if form not in ("canonical", "plain"):
-        raise ValueError(f"{form=} is not one of auto, canonical, plain")
-    run = _convolution_canonical if form == "canonical" else _convolution_plain
+        form = "stacked" if jax.default_backend() == "cpu" else "plain"
+    if form not in ("plain", "stacked"):
+        raise ValueError(f"{form=} is not one of auto, plain, stacked")
+    run = _convolution_stacked if form == "stacked" else _convolution_plain
     return run(x, kernel.astype(x.dtype), stride)
 
 
@@ -97,48 +96,82 @@ def _convolution_plain(x: Array, kernel: Array, stride: int) -> Array:
     )
 
 
-def _nhwc(lhs: Array, rhs: Array, stride: int, pad: int) -> Array:
-    return lax.conv_general_dilated(
-        lhs,
-        rhs,
-        (stride, stride),
-        [(pad, pad)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+# --- as one matrix product ------------------------------------------------------
+#
+# The input is stacked along W, once for every column of the kernel, as what it
+# reads: [kC, N]. The product with all taps, [kC', kC], holds for each of its rows
+# what it adds to the output, which reads the k parts along H and sums them. Nothing is
+# transposed, and k arrays are made, not k*k as in a full im2col. With a stride the
+# product is made of all rows, twice as many as are read.
+
+
+def _read(x: Array, axis: int, tap: int, stride: int) -> Array:
+    """``y[i] = x[stride*i + tap]`` along an axis, zero where that is outside."""
+    size = x.shape[axis]
+    last = stride * (-(-size // stride) - 1)
+    edges = [(0, 0, 0)] * x.ndim
+    edges[axis] = (-tap, last + 1 + tap - size, 0)
+    moved = lax.pad(x, jnp.zeros((), x.dtype), edges)
+    return lax.slice_in_dim(moved, 0, last + 1, stride, axis)
+
+
+def _written(y: Array, axis: int, tap: int, stride: int, size: int) -> Array:
+    """The transpose of `_read`: ``x[stride*i + tap] = y[i]`` of ``size`` entries."""
+    end = stride * (y.shape[axis] - 1) + 1 + tap
+    edges = [(0, 0, 0)] * y.ndim
+    edges[axis] = (tap, size - end, stride - 1)
+    return lax.pad(y, jnp.zeros((), y.dtype), edges)
+
+
+def _reaches(kernel: Array) -> range:
+    """Where the taps of a k×k kernel are, along either axis, from its centre."""
+    reach = kernel.shape[-1] // 2
+    return range(-reach, reach + 1)
+
+
+def _columns(x: Array, kernel: Array, stride: int) -> Array:
+    """``[C, H, W, B]`` to ``[k*C, H, W', B]``: what each column of a kernel reads."""
+    return jnp.concatenate([_read(x, 2, tap, stride) for tap in _reaches(kernel)])
+
+
+def _flat_taps(kernel: Array) -> Array:
+    """``[C', C, k, k]`` as ``[k*C', k*C]``: rows with outputs, columns with inputs."""
+    out_channels, in_channels, k, _ = kernel.shape
+    return kernel.transpose(2, 0, 3, 1).reshape(k * out_channels, k * in_channels)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _convolution_canonical(x: Array, kernel: Array, stride: int) -> Array:
-    pad = kernel.shape[-1] // 2
-    y = _nhwc(
-        jnp.transpose(x, (3, 1, 2, 0)),
-        jnp.transpose(kernel, (2, 3, 1, 0)),
-        stride,
-        pad,
-    )
-    return as_given(jnp.transpose(y, (3, 1, 2, 0)))
+def _convolution_stacked(x: Array, kernel: Array, stride: int) -> Array:
+    rows = apart(_product)(_flat_taps(kernel), _columns(x, kernel, stride))
+    parts = zip(_reaches(kernel), jnp.split(rows, kernel.shape[-1]), strict=True)
+    return reduce(jnp.add, [_read(row, 1, tap, stride) for tap, row in parts])
 
 
-def _convolution_forward(
+def _stacked_forward(
     x: Array, kernel: Array, stride: int
 ) -> tuple[Array, tuple[Array, Array]]:
-    return _convolution_canonical(x, kernel, stride), (x, kernel)
+    return _convolution_stacked(x, kernel, stride), (x, kernel)
 
 
-def _convolution_backward(
+def _stacked_backward(
     stride: int, residuals: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array]:
     x, kernel = residuals
-    full = undo_stride(cotangent, x.shape[1:3], stride)
-    flipped = jnp.transpose(kernel[:, :, ::-1, ::-1], (1, 0, 2, 3))
-    input_gradient = _convolution_canonical(full, flipped, 1)
-    # The weight gradient is a convolution too, with the input's channels as its
-    # batch and the batch as its channels: [C, H, W, B] is NHWC already.
-    taps = _nhwc(x, jnp.transpose(full, (1, 2, 3, 0)), 1, kernel.shape[-1] // 2)
-    return input_gradient, jnp.transpose(taps, (3, 0, 1, 2))
+    out_channels, in_channels, k, _ = kernel.shape
+    _, height, width, _ = x.shape
+    taps = _reaches(kernel)
+    rows_bar = jnp.concatenate(
+        [_written(cotangent, 1, tap, stride, height) for tap in taps]
+    )
+    kernel_bar = apart(_outer)(rows_bar, _columns(x, kernel, stride))
+    kernel_bar = kernel_bar.reshape(k, out_channels, k, in_channels)
+    columns_bar = apart(_product)(_flat_taps(kernel).T, rows_bar)
+    parts = zip(taps, jnp.split(columns_bar, k), strict=True)
+    terms = [_written(column, 2, tap, stride, width) for tap, column in parts]
+    return reduce(jnp.add, terms), kernel_bar.transpose(1, 3, 0, 2)
 
 
-_convolution_canonical.defvjp(_convolution_forward, _convolution_backward)
+_convolution_stacked.defvjp(_stacked_forward, _stacked_backward)
 
 
 def rectangular(x: Array, kernel: Array, *, strides: tuple[int, int]) -> Array:
