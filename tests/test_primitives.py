@@ -13,6 +13,7 @@ from nasjax import primitives
 CHANNELS, BATCH = 3, 2
 SIZES = [(8, 8), (7, 6), (2, 2)]
 FORMS = ("banded", "grouped", "shift")
+DENSE_FORMS = ("plain", "stacked")
 #: The same numbers, compiled in half the time.
 compiled = functools.partial(
     jax.jit, compiler_options={"xla_backend_optimization_level": 0}
@@ -110,7 +111,7 @@ def test_depthwise_and_its_gradients(form, stride, k, dilation, sizes):
             assert_close(actual, wanted)
 
 
-@pytest.mark.parametrize("form", ["canonical", "plain"])
+@pytest.mark.parametrize("form", DENSE_FORMS)
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_convolution_and_its_gradients(form, stride, k):
@@ -150,7 +151,7 @@ def test_pointwise_and_its_gradients(stride):
     ("call", "allowed"),
     [
         (lambda x, k: primitives.depthwise(x, k, form="fast"), "auto, banded"),
-        (lambda x, k: primitives.convolution(x, k[None], form="fast"), "canonical"),
+        (lambda x, k: primitives.convolution(x, k[None], form="fast"), "auto, plain"),
     ],
     ids=["depthwise", "convolution"],
 )
@@ -345,6 +346,15 @@ def test_affine_scales_and_shifts_each_channel():
         assert_close(value[channel], expected)
 
 
+def test_weighted_and_its_gradients():
+    x, cotangent = normal(0, CHANNELS, 4, 5, BATCH), normal(1, CHANNELS, 4, 5, BATCH)
+    factor = np.float32(-1.7)
+    value, x_bar, factor_bar = pullback(primitives.weighted, cotangent, x, factor)
+    assert_close(value, factor * x)
+    assert_close(x_bar, factor * cotangent)
+    assert_close(factor_bar, np.vdot(x, cotangent))
+
+
 # --- arithmetic and derivatives -------------------------------------------------
 
 KERNEL = normal(1, CHANNELS, 3, 3)
@@ -361,12 +371,13 @@ def convolution_case(form):
 
 CASES = {
     **{f"depthwise-{form}": (depthwise_case(form), KERNEL) for form in FORMS},
-    **{f"conv-{f}": (convolution_case(f), DENSE) for f in ("canonical", "plain")},
+    **{f"conv-{f}": (convolution_case(f), DENSE) for f in DENSE_FORMS},
     "pointwise": (lambda x, k: primitives.pointwise(x, k, stride=2), DENSE[..., 0, 0]),
     "max": (lambda x: primitives.max_pool_3x3(x, stride=2),),
     "avg": (lambda x: primitives.avg_pool_3x3(x, stride=2),),
     "max 2x2": (primitives.max_pool_2x2,),
     "batch_norm": (primitives.batch_norm,),
+    "weighted": (lambda x, k: primitives.weighted(x, k[0, 0, 0]), KERNEL),
 }
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from nasjax import primitives
 from nasjax.base import Array, Tree
 from nasjax.cell.architecture import Mixture
 from nasjax.cell.edges import (
@@ -99,11 +100,12 @@ def _mixed_edge(
     that pass by (none, or one array), which count for every operation.
     """
     terms = [
-        y * factors[i].astype(y.dtype) for (i, _), y in zip(shared, pooled, strict=True)
+        primitives.weighted(y, factors[i])
+        for (i, _), y in zip(shared, pooled, strict=True)
     ]
     for i, op in own:
         y = op.apply(weights[op.name], x, stride, context)
-        terms.append(y * factors[i].astype(y.dtype))
+        terms.append(primitives.weighted(y, factors[i]))
     mixed = sum(terms[1:], terms[0])
     if not passed:
         return mixed

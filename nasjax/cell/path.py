@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from nasjax import primitives
 from nasjax.base import Array, Tree
 from nasjax.cell.architecture import Path
 from nasjax.cell.edges import EdgeGroup, merge, pass_by, split
@@ -62,7 +63,7 @@ def _branches(loop: _PathLoop) -> tuple[_Branch, ...]:
             seen, bypass = split(x, space)
             y = operation.apply(own, seen, stride, context)
             y = merge(y, pass_by(bypass, stride), space)
-        return y * factor.astype(y.dtype)
+        return primitives.weighted(y, factor)
 
     def nothing(weights: Tree, factor: Array, x: Array, drop: Any) -> Array:
         del weights, factor, drop

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from nasjax.base import Array
-from nasjax.primitives.common import expand
+from nasjax.primitives.common import apart, expand
 
 #: Epsilon of every batch normalisation (spec section 1).
 BATCH_NORM_EPSILON = 1e-5
@@ -62,3 +62,32 @@ def _moments(x: Array) -> tuple[Array, Array]:
 def affine(x: Array, scale: Array, offset: Array) -> Array:
     """``x * scale + offset`` by channel: ``[C, H, W, B]``, ``[C]``, ``[C]``."""
     return x * expand(scale.astype(x.dtype)) + expand(offset.astype(x.dtype))
+
+
+def _products_per_channel(x: Array, y: Array) -> Array:
+    return _sum_per_channel((x * y).astype(jnp.float32))
+
+
+@jax.custom_vjp
+def weighted(x: Array, factor: Array) -> Array:
+    """``x`` ``[C, H, W, B]`` times a scalar, in the dtype of ``x``.
+
+    The gradient of the factor is summed channel by channel, as batch normalisation's
+    sums are: a CPU runs one sum over everything on one thread.
+    """
+    return x * factor.astype(x.dtype)
+
+
+def _weighted_forward(x: Array, factor: Array) -> tuple[Array, tuple[Array, Array]]:
+    return weighted(x, factor), (x, factor)
+
+
+def _weighted_backward(
+    residuals: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
+    x, factor = residuals
+    channels = apart(_products_per_channel)(x, cotangent)
+    return weighted(cotangent, factor), channels.sum().astype(factor.dtype)
+
+
+weighted.defvjp(_weighted_forward, _weighted_backward)
