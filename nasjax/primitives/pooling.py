@@ -72,19 +72,21 @@ def _max_pool_backward(
     zero = jnp.zeros((), cotangent.dtype)
     # Where nothing was read nothing is sent, whatever tap stands there.
     sent = lax.pad(undo_stride(cotangent, size, stride), zero, around)
-    holds = lax.pad(undo_stride(first, size, stride), jnp.int32(-1), around)
+    holds = lax.pad(undo_stride(first, size, stride), jnp.int8(-1), around)
     terms = []
     for number in range(9):
         window = partial(tap, i=2 - number // 3, j=2 - number % 3, size=size, stride=1)
-        terms.append(jnp.where(window(holds) == number, window(sent), zero))
+        terms.append(jnp.where(window(holds) == jnp.int8(number), window(sent), zero))
     return (sum(terms[1:], terms[0]),)
 
 
 def _first_tap(x: Array, result: Array, *, stride: int) -> Array:
     """Which tap of each window, of nine, is the first to hold the maximum."""
-    first = jnp.full(result.shape, -1, jnp.int32)
+    first = jnp.full(result.shape, -1, jnp.int8)
     for number, one in reversed(list(enumerate(_max_taps(x, stride)))):
-        first = jnp.where(one == result, jnp.int32(number), first)
+        # Not `jnp.where`, a jitted function: a call within one that stands apart
+        # stands apart as well, nine passes for one.
+        first = lax.select(one == result, lax.full_like(first, number), first)
     return first
 
 
