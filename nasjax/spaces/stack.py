@@ -262,7 +262,7 @@ def _pull_stage(
       bars: cotangents of the states after the stage.
     """
     around, edges = weights
-    entries, start = stage.begin(around, states)
+    (entries, start), pull_begin = jax.vjp(stage.begin, around, states)
 
     def run(
         shared: Tree, own: Tree, reads: Start, *, number: Array, output: Array
@@ -278,7 +278,6 @@ def _pull_stage(
     else:
         pulled = _pull_loop(run, shared, edges, start, outputs, inside)
     (around_bar, factor_bar, entries_bar), edges_bar, start_bar = pulled
-    _, pull_begin = jax.vjp(stage.begin, around, states)
     begin_bar, states_bar = pull_begin((entries_bar, start_bar))
     around_bar = jax.tree.map(jnp.add, around_bar, begin_bar)
     # States after the stage that are from before it pass their cotangents on.
