@@ -5,6 +5,7 @@ from functools import reduce
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.random import threefry_2x32
 
 from nasjax.base import Array, Key, Tree
 from nasjax.ops import Context, Operation
@@ -42,17 +43,36 @@ def drop_block(
 
     limit = jnp.round(jnp.minimum(seed_rate, 1.0) * 2**16).astype(jnp.uint32)
 
-    def centres(number: Array) -> Array:
-        shape = (channels, height - rows + 1, width - columns + 1)
-        own = jax.random.fold_in(key, number)
-        return jax.random.bits(own, shape, jnp.uint16).astype(jnp.uint32) < limit
-
-    numbers = jnp.arange(batch, dtype=jnp.int32) + offset
-    drawn = jax.vmap(centres, out_axes=-1)(numbers)
+    shape = channels, height - rows + 1, width - columns + 1
+    drawn = _draws_by_example(key, shape, batch, offset) < limit
     dropped = _spread(_spread(drawn, rows, axis=1), columns, axis=2)
     keep = 1.0 - dropped.astype(jnp.float32)
     share = keep.mean(axis=(0, 1, 2), keepdims=True)
     return x * (keep / jnp.maximum(share, 1e-6)).astype(x.dtype)
+
+
+def _draws_by_example(
+    key: Key, shape: tuple[int, int, int], batch: int, offset: Array | int
+) -> Array:
+    """16 random bits for each entry of ``[C, H, W, B]``, as uint32.
+
+    An example's depend on its number in the batch of all devices, ``offset`` on. One
+    block of Threefry counts a position and an example, and is cut into four entries:
+    a quarter of what `jax.random.bits` would compute, in the order we lay arrays out.
+    """
+    channels, height, width = shape
+    quarter = -(-channels // 4)
+    count = (quarter, height, width, batch)
+    position = lax.iota(jnp.uint32, quarter * height * width).reshape(*count[:3], 1)
+    example = lax.iota(jnp.uint32, batch) + jnp.asarray(offset).astype(jnp.uint32)
+    counts = [
+        jnp.broadcast_to(position, count),
+        jnp.broadcast_to(example[None, None, None], count),
+    ]
+    pair = jax.random.bits(key, (2,), jnp.uint32)
+    words = threefry_2x32((pair[0], pair[1]), jnp.stack(counts))
+    halves = jnp.stack([words & 0xFFFF, words >> 16])
+    return halves.reshape(4 * quarter, *count[1:])[:channels]
 
 
 def _spread(drawn: Array, size: int, *, axis: int) -> Array:
