@@ -158,12 +158,15 @@ def _choose(
     *,
     index: Array,
     context: ops.Context,
+    recompute: bool,
 ) -> Array:
     """Input of the ``index``-th cell of a stage: an entry, or made of ``x``."""
     if len(entries) == 1 and not kernels:
         return entries[0]
     if not entries:
-        run = jax.checkpoint(partial(ops.relu_conv_bn, context=context))
+        run = partial(ops.relu_conv_bn, context=context)
+        if recompute:
+            run = jax.checkpoint(run)
         return run(x, jnp.stack(kernels)[index])
 
     def entry(at: int, entries: list[Array], *made_of: Array) -> Array:
@@ -248,7 +251,9 @@ def _stage(
             tuple(own for own in around[name] if _is_inside(own, width))
             for name in ("before", "previous")
         ]
-        choose = partial(_choose, index=number, context=context)
+        # Of a path one cell is alive at a time: it may keep what it computes.
+        again = isinstance(runs, Mixture)
+        choose = partial(_choose, index=number, context=context, recompute=again)
         return apply_cell(
             edges,
             for_cell(for_cell(runs, first), number),
