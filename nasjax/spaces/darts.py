@@ -1,6 +1,7 @@
 """The DARTS search space (Liu et al., arXiv 1806.09055, section 3.1)."""
 
 import itertools
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -164,7 +165,7 @@ def _choose(
     if len(entries) == 1 and not kernels:
         return entries[0]
     if not entries:
-        run = partial(ops.relu_conv_bn, context=context)
+        run: Callable[..., Array] = partial(ops.relu_conv_bn, context=context)
         if recompute:
             run = jax.checkpoint(run)
         return run(x, jnp.stack(kernels)[index])
