@@ -65,7 +65,7 @@ def affine(x: Array, scale: Array, offset: Array) -> Array:
 
 
 def _products_per_channel(x: Array, y: Array) -> Array:
-    return _sum_per_channel((x * y).astype(jnp.float32))
+    return _sum_per_channel(x.astype(jnp.float32) * y.astype(jnp.float32))
 
 
 @jax.custom_vjp
