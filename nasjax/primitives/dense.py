@@ -98,11 +98,11 @@ def _convolution_plain(x: Array, kernel: Array, stride: int) -> Array:
 
 # --- as one matrix product ------------------------------------------------------
 #
-# The input is stacked along W, once for every column of the kernel, as what it
-# reads: [kC, N]. The product with all taps, [kC', kC], holds for each of its rows
-# what it adds to the output, which reads the k parts along H and sums them. Nothing is
-# transposed, and k arrays are made, not k*k as in a full im2col. With a stride the
-# product is made of all rows, twice as many as are read.
+# The input is stacked along W: for each column of the kernel, what that column reads,
+# [kC, N]. The product with all taps, [kC', kC], is stacked likewise: for each row of the
+# kernel, what it adds to the output, which reads the k parts along H and sums them.
+# Nothing is transposed, and k arrays are made, not k*k as in a full im2col. With a stride
+# the product is made of all rows, twice as many as are read.
 
 
 def _read(x: Array, axis: int, tap: int, stride: int) -> Array:
