@@ -99,10 +99,10 @@ def _convolution_plain(x: Array, kernel: Array, stride: int) -> Array:
 # --- as one matrix product ------------------------------------------------------
 #
 # The input is stacked along W: for each column of the kernel, what that column reads,
-# [kC, N]. The product with all taps, [kC', kC], is stacked likewise: for each row of the
-# kernel, what it adds to the output, which reads the k parts along H and sums them.
-# Nothing is transposed, and k arrays are made, not k*k as in a full im2col. With a stride
-# the product is made of all rows, twice as many as are read.
+# [kC, N]. The product with all taps, [kC', kC], is stacked likewise: for each row of
+# the kernel, what it adds to the output, which reads the k parts along H and sums them.
+# Nothing is transposed, and k arrays are made, not k*k as in a full im2col. With a
+# stride the product is made of all rows, twice as many as are read.
 
 
 def _read(x: Array, axis: int, tap: int, stride: int) -> Array:
