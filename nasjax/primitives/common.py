@@ -1,6 +1,7 @@
 """What several primitives share."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,8 @@ from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
 from nasjax.base import Array
+
+T = TypeVar("T")
 
 
 def expand(per_channel: Array) -> Array:
@@ -48,7 +51,7 @@ def strided_size(x: Array, stride: int) -> tuple[int, int]:
     return -(-x.shape[1] // stride), -(-x.shape[2] // stride)
 
 
-def apart(function: Callable[..., Array]) -> Callable[..., Array]:
+def apart(function: Callable[..., T]) -> Callable[..., T]:
     """The function as a call of its own, which a CPU compiler fuses with nothing.
 
     For products and reductions of ``[C, H, W, B]`` as a matrix. The compiler would fuse
