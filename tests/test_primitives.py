@@ -13,7 +13,7 @@ from nasjax import primitives
 CHANNELS, BATCH = 3, 2
 SIZES = [(8, 8), (7, 6), (2, 2)]
 FORMS = ("banded", "grouped", "shift")
-DENSE_FORMS = ("plain", "stacked")
+DENSE_FORMS = ("plain", "stacked", "windows")
 #: The same numbers, compiled in half the time.
 compiled = functools.partial(
     jax.jit, compiler_options={"xla_backend_optimization_level": 0}

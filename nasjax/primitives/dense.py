@@ -1,5 +1,6 @@
 """Dense convolutions."""
 
+from collections.abc import Callable
 from functools import partial, reduce
 
 import jax
@@ -68,8 +69,9 @@ def convolution(
       kernel: ``[C', C, k, k]`` (OIHW).
       stride: 1 or 2.
       form: "plain" (the compiler's convolution; inside a loop on a CPU it is not its
-        fast one, a factor of twenty), "stacked" (one matrix product) or "auto" (by
-        backend).
+        fast one, a factor of twenty), "stacked" or "windows" (one matrix product,
+        less stacked for it ahead in the former where C is not far below C') or "auto"
+        (by backend and channels).
 
     Returns:
       ``[C', ceil(H/stride), ceil(W/stride), B]``.
@@ -77,12 +79,19 @@ def convolution(
     Raises:
       ValueError: an unknown form.
     """
+    kernel = kernel.astype(x.dtype)
     if form == "auto":
-        form = "stacked" if jax.default_backend() == "cpu" else "plain"
-    if form not in ("plain", "stacked"):
-        raise ValueError(f"{form=} is not one of auto, plain, stacked")
-    run = _convolution_stacked if form == "stacked" else _convolution_plain
-    return run(x, kernel.astype(x.dtype), stride)
+        form = _best_form(kernel)
+    if form not in _FORMS:
+        raise ValueError(f"{form=} is not one of auto, {', '.join(_FORMS)}")
+    return _FORMS[form](x, kernel, stride)
+
+
+def _best_form(kernel: Array) -> str:
+    if jax.default_backend() != "cpu":
+        return "plain"
+    out_channels, in_channels, k, _ = kernel.shape
+    return "windows" if k * in_channels <= out_channels else "stacked"
 
 
 def _convolution_plain(x: Array, kernel: Array, stride: int) -> Array:
@@ -98,11 +107,13 @@ def _convolution_plain(x: Array, kernel: Array, stride: int) -> Array:
 
 # --- as one matrix product ------------------------------------------------------
 #
-# The input is stacked along W: for each column of the kernel, what that column reads,
-# [kC, N]. The product with all taps, [kC', kC], is stacked likewise: for each row of
-# the kernel, what it adds to the output, which reads the k parts along H and sums them.
-# Nothing is transposed, and k arrays are made, not k*k as in a full im2col. With a
-# stride the product is made of all rows, twice as many as are read.
+# "stacked": the input is stacked along W, for each column of the kernel what that
+# column reads, [kC, N]. The product with all taps, [kC', kC], is stacked likewise: for
+# each row of the kernel, what it adds to the output, which reads the k parts along H
+# and sums them.
+# Nothing is transposed, and k arrays are made, not k*k as of windows (im2col). With a
+# stride the product is made of all rows, twice as many as are read. An image of few
+# channels has windows of less than the k parts of its output.
 
 
 def _read(x: Array, axis: int, tap: int, stride: int) -> Array:
@@ -132,6 +143,15 @@ def _reaches(kernel: Array) -> range:
 def _columns(x: Array, kernel: Array, stride: int) -> Array:
     """``[C, H, W, B]`` to ``[k*C, H, W', B]``: what each column of a kernel reads."""
     return jnp.concatenate([_read(x, 2, tap, stride) for tap in _reaches(kernel)])
+
+
+def _convolution_windows(x: Array, kernel: Array, stride: int) -> Array:
+    """The product with all windows at once, ``[k*k*C, N]``."""
+    taps = _reaches(kernel)
+    rows = [_read(x, 1, tap, stride) for tap in taps]
+    windows = [_read(row, 2, tap, stride) for row in rows for tap in taps]
+    flat = kernel.transpose(0, 2, 3, 1).reshape(len(kernel), -1)
+    return _pointwise(jnp.concatenate(windows), flat)
 
 
 def _flat_taps(kernel: Array) -> Array:
@@ -172,6 +192,12 @@ def _stacked_backward(
 
 
 _convolution_stacked.defvjp(_stacked_forward, _stacked_backward)
+
+_FORMS: dict[str, Callable[[Array, Array, int], Array]] = {
+    "plain": _convolution_plain,
+    "stacked": _convolution_stacked,
+    "windows": _convolution_windows,
+}
 
 
 def rectangular(x: Array, kernel: Array, *, strides: tuple[int, int]) -> Array:
