@@ -166,15 +166,17 @@ def _loss(
     axis = net.settings.context.axis_name
     mean = partial(losses.weighted_mean, axis_name=axis)
     architecture = method.relax(key, alpha, moment.progress, net.space)
+    states = net.stem(weights, batch.images)
     if method.subgraphs is None:
         architecture = jax.tree.map(lambda leaf: leaf[None], architecture)
-        logits = net.apply(weights, _first(architecture), batch.images)[None]
+        logits = net.cells(weights, _first(architecture), states)[None]
     else:
-        run = lambda one: net.apply(weights, one, batch.images)  # noqa: E731
+        run = lambda one: net.cells(weights, one, states)  # noqa: E731
         logits = jax.lax.map(run, architecture)  # [K, B, Y]
 
     def forward(architecture: Architecture) -> Array:
-        return net.apply(jax.lax.stop_gradient(weights), architecture, batch.images)
+        fixed, entry = jax.lax.stop_gradient((weights, states))
+        return net.cells(fixed, architecture, entry)
 
     def of_subgraph(architecture: Architecture, logits: Array) -> tuple[Array, Array]:
         terms = Terms(

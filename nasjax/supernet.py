@@ -50,7 +50,9 @@ class Supernet(NamedTuple):
       space: its search space.
       settings: its size.
       init: ``key -> weights``, a tree of float32 arrays. Consumes the key.
-      apply: ``(weights, architecture, images [B, H, W, c]) -> logits [B, Y]``.
+      stem: ``(weights, images [B, H, W, c]) -> states``, what the cells read: it does
+        not depend on the architecture, so several of one step share it.
+      cells: ``(weights, architecture, states) -> logits [B, Y]``, all after the stem.
       macs: ``cost -> int``, multiply-accumulates of one image, where ``cost``
         maps the multiply-accumulates of the edges of a cell, ``[E][O]``, to those
         that are run.
@@ -59,8 +61,13 @@ class Supernet(NamedTuple):
     space: SearchSpace
     settings: Settings
     init: Callable[[Key], Tree]
-    apply: Callable[[Tree, Architecture, Array], Array]
+    stem: Callable[[Tree, Array], Tree]
+    cells: Callable[[Tree, Architecture, Tree], Array]
     macs: Callable[[CellCost], int]
+
+    def apply(self, weights: Tree, architecture: Architecture, images: Array) -> Array:
+        """Logits ``[B, Y]`` of images ``[B, H, W, c]``."""
+        return self.cells(weights, architecture, self.stem(weights, images))
 
 
 def build(

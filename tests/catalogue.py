@@ -51,7 +51,7 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
         "head": supernet.head_template(settings.channels, settings.num_classes),
     }
 
-    def apply(weights: Any, architecture: Architecture, images: jax.Array) -> jax.Array:
+    def cells(weights: Any, architecture: Architecture, images: jax.Array) -> jax.Array:
         x = supernet.enter(images, settings.dtype)
         x = supernet.apply_stem(weights["stem"], x, context=settings.context)
         x = apply_cell(
@@ -68,7 +68,8 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
         space,
         settings,
         init=lambda key: ops.draw(key, template),
-        apply=apply,
+        stem=lambda weights, images: images,
+        cells=cells,
         macs=lambda cost: 0,
     )
 
@@ -186,13 +187,18 @@ def gated(space: SearchSpace) -> Supernet:
         chosen = jax.nn.one_hot(cell.operation, space.num_ops)
         return (chosen * (cell.weight * cell.active)[:, None]).reshape(-1)
 
-    def apply(weights: Any, architecture: Architecture, images: jax.Array) -> jax.Array:
+    def cells(weights: Any, architecture: Architecture, images: jax.Array) -> jax.Array:
         hidden = images.reshape(images.shape[0], -1) @ weights["in"].T
         gate = jnp.tanh(weights["gate"] @ factors(architecture["cell"]))
         return jnp.tanh(hidden) * (1.0 + gate)[None] @ weights["out"].T
 
     return Supernet(
-        space, settings, lambda key: ops.draw(key, template), apply, lambda cost: 0
+        space,
+        settings,
+        init=lambda key: ops.draw(key, template),
+        stem=lambda weights, images: images,
+        cells=cells,
+        macs=lambda cost: 0,
     )
 
 

@@ -43,7 +43,7 @@ def linear_net() -> Supernet:
     shape = space.num_edges, space.num_ops
     template = {"kernel": ops.Kernel((*shape, 8 * 8, 10), 8 * 8)}
 
-    def apply(weights: Any, architecture: Any, images: jax.Array) -> jax.Array:
+    def cells(weights: Any, architecture: Any, images: jax.Array) -> jax.Array:
         flat = images.reshape(len(images), -1)
         mixture = architecture["cell"].weights
         return jnp.einsum("eo,eopy,bp->by", mixture, weights["kernel"], flat)
@@ -52,7 +52,8 @@ def linear_net() -> Supernet:
         space,
         supernet.Settings(1, 1, 10, (8, 8, 1), jnp.float32, ops.Context()),
         init=lambda key: ops.draw(key, template),
-        apply=apply,
+        stem=lambda weights, images: images,
+        cells=cells,
         macs=lambda cost: round(cost([[640] * shape[1]] * shape[0])),
     )
 

@@ -240,7 +240,7 @@ def toy(space):
         chosen = jax.nn.one_hot(architecture.operation, space.num_ops)
         return chosen * factor[:, None]
 
-    def apply(weights, architecture, images):
+    def cells(weights, architecture, images):
         flat_images = images.reshape(images.shape[0], -1)
         factors = jnp.concatenate(
             [dense(architecture[name]).ravel() for name in space.cell_types]
@@ -253,7 +253,8 @@ def toy(space):
         space,
         settings,
         init=lambda key: ops.draw(key, template),
-        apply=apply,
+        stem=lambda weights, images: images,
+        cells=cells,
         macs=lambda cost: 0,
     )
 
@@ -832,7 +833,7 @@ def smooth_skeleton(space, settings):
         ),
     }
 
-    def apply(weights, architecture, images):
+    def cells(weights, architecture, images):
         x = supernet.apply_stem(weights["stem"], supernet.enter(images, settings.dtype))
         x = apply_cell(
             weights["cell"],
@@ -845,7 +846,12 @@ def smooth_skeleton(space, settings):
         return supernet.apply_head(weights["head"], x)
 
     return supernet.Supernet(
-        space, settings, lambda key: ops.draw(key, template), apply, lambda cost: 0
+        space,
+        settings,
+        init=lambda key: ops.draw(key, template),
+        stem=lambda weights, images: images,
+        cells=cells,
+        macs=lambda cost: 0,
     )
 
 

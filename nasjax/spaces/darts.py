@@ -104,14 +104,13 @@ def _stem_template(settings: Settings) -> Tree:
     return stems if settings.stem == "imagenet" else stems[0]
 
 
-def _apply_stem(settings: Settings, weights: Tree, x: Array) -> tuple[Array, Array]:
-    """What the first cell reads: the stem's output twice, or its last two (ImageNet).
+def _apply_stem(settings: Settings, weights: Tree, x: Array) -> States:
+    """The stem's output, or its last two (ImageNet).
 
     ImageNet's three convolutions halve the resolution each, with a ReLU between.
     """
     if settings.stem == "cifar":
-        x = supernet.apply_stem(weights, x, context=settings.context)
-        return x, x
+        return (supernet.apply_stem(weights, x, context=settings.context),)
     stem = partial(supernet.apply_stem, stride=2, context=settings.context)
     before = stem(weights[1], jax.nn.relu(stem(weights[0], x)))
     return before, stem(weights[2], jax.nn.relu(before))
@@ -304,9 +303,12 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
         _stage(cells[a], b - a, a, space=space, context=context) for a, b in runs
     )
 
-    def apply(weights: Tree, architecture: Architecture, images: Array) -> Array:
+    def stem(weights: Tree, images: Array) -> States:
         x = supernet.enter(images, settings.dtype)
-        states = recomputed(partial(_apply_stem, settings), weights["stem"], x)
+        return recomputed(partial(_apply_stem, settings), weights["stem"], x)
+
+    def run_cells(weights: Tree, architecture: Architecture, entry: States) -> Array:
+        states = entry[0], entry[-1]  # the only one is read twice
         stacked = tuple(
             StageWeights(
                 {name: weights[name][a:b] for name in ("before", "previous")}, edges
@@ -321,7 +323,8 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
         space,
         settings,
         init=lambda key: ops.draw(key, template),
-        apply=apply,
+        stem=stem,
+        cells=run_cells,
         macs=partial(_macs, cells, space, settings),
     )
 

@@ -142,10 +142,12 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
         for number in range(_NUM_STAGES)
     )
 
-    def apply(weights: Tree, architecture: Architecture, images: Array) -> Array:
+    def stem(weights: Tree, images: Array) -> Array:
         x = supernet.enter(images, settings.dtype)
-        stem = partial(supernet.apply_stem, context=context)
-        x = recomputed(stem, weights["stem"], x)
+        run = partial(supernet.apply_stem, context=context)
+        return recomputed(run, weights["stem"], x)
+
+    def run_cells(weights: Tree, architecture: Architecture, x: Array) -> Array:
         residuals = ({}, *weights["residuals"])
         stacked = map(StageWeights, residuals, weights["stages"])
         x = run_stack(chain, tuple(stacked), architecture, (x,))
@@ -157,7 +159,8 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
         space,
         settings,
         init=lambda key: ops.draw(key, template),
-        apply=apply,
+        stem=stem,
+        cells=run_cells,
         macs=partial(_macs, space, settings),
     )
 
