@@ -105,4 +105,4 @@ def with_drop_block(operation: Operation, *, block_size: int) -> Operation:
             offset=offset,
         )
 
-    return operation._replace(apply=apply)
+    return operation._replace(apply=apply, before_norm=None)

@@ -41,8 +41,12 @@ class Context(NamedTuple):
 
     def batch_norm(self, x: Array) -> Array:
         """`primitives.batch_norm`, over all devices where synchronised."""
-        axis = self.axis_name if self.synchronised else None
-        return primitives.batch_norm(x, axis_name=axis)
+        return primitives.batch_norm(x, axis_name=self.norm_axis)
+
+    @property
+    def norm_axis(self) -> str | None:
+        """The devices over which batch normalisation is synchronised."""
+        return self.axis_name if self.synchronised else None
 
 
 #: One device, the backend's own forms, nothing dropped.
@@ -62,6 +66,9 @@ class Operation(NamedTuple):
       is_zero: whether the output is zero whatever the input. Such an operation
         competes in a relaxation, is never evaluated, and is never derived where
         the space says so.
+      before_norm: ``apply`` without the batch normalisation that ends it, where one
+        does (it may be left out): a backward pass that knows the output then need
+        not compute it again.
     """
 
     name: str
@@ -69,6 +76,7 @@ class Operation(NamedTuple):
     apply: Callable[[Tree, Array, int, Context], Array]
     macs: Callable[[int, int, int, int], int]
     is_zero: bool = False
+    before_norm: Callable[[Tree, Array, int, Context], Array] | None = None
 
 
 class Kernel(NamedTuple):
@@ -212,10 +220,12 @@ def relu_conv_bn(
     Returns:
       ``[C', ceil(H/stride), ceil(W/stride), B]``.
     """
-    x = jax.nn.relu(x)
-    if kernel.ndim == 2:
-        return context.batch_norm(primitives.pointwise(x, kernel, stride=stride))
-    return context.batch_norm(primitives.convolution(x, kernel, stride=stride))
+    return context.batch_norm(_relu_conv(x, kernel, stride=stride))
+
+
+def _relu_conv(x: Array, kernel: Array, *, stride: int) -> Array:
+    run = primitives.pointwise if kernel.ndim == 2 else primitives.convolution
+    return run(jax.nn.relu(x), kernel, stride=stride)
 
 
 def _separable(
@@ -287,7 +297,12 @@ def _dense_shapes(channels: int, stride: int, *, size: int) -> Shapes:
 
 
 def _apply_dense(weights: Tree, x: Array, stride: int, context: Context) -> Array:
-    return relu_conv_bn(x, weights["kernel"], stride=stride, context=context)
+    return context.batch_norm(_relu_conv(x, weights["kernel"], stride=stride))
+
+
+def _dense_before_norm(weights: Tree, x: Array, stride: int, context: Context) -> Array:
+    del context
+    return _relu_conv(x, weights["kernel"], stride=stride)
 
 
 def _dense_macs(
@@ -303,6 +318,7 @@ def _dense_operation(name: str, *, size: int) -> Operation:
         partial(_dense_shapes, size=size),
         _apply_dense,
         partial(_dense_macs, size=size),
+        before_norm=_dense_before_norm,
     )
 
 

@@ -316,6 +316,15 @@ def test_batch_norm_over_devices_is_that_of_their_whole_batch():
     assert difference.max() > 0.1
 
 
+def test_the_gradient_of_batch_norm_from_what_it_gave():
+    x = 3.0 * normal(0, 4, 5, 6, 3) + normal(1, 4, 1, 1, 1)
+    cotangent = normal(2, *x.shape)
+    y, scale = primitives.normalised(jnp.asarray(x))
+    np.testing.assert_allclose(scale, 1 / x.std(axis=(1, 2, 3)), rtol=1e-4)
+    found = primitives.pull_normalised(y, scale, jnp.asarray(cotangent))
+    assert_close(found, pullback(primitives.batch_norm, cotangent, x)[1])
+
+
 @pytest.mark.parametrize("mean", [0.0, 1e3, 1e4])
 def test_batch_norm_where_the_mean_dwarfs_the_spread(mean):
     x = normal(0, 2, 8, 8, 16) + np.float32(mean)

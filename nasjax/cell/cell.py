@@ -68,7 +68,8 @@ def apply_cell(
       reduction: whether edges that leave an input have stride 2.
       context: for the operations.
       output: what it gives out, if that is known from an earlier pass. Where that is
-        all of its nodes a path is not run again, for its gradient alone.
+        all of its nodes a path is not run again, for its gradient alone; else it is,
+        and that keeps what each edge gave.
 
     Returns:
       ``[N*C, H', W', B]``, the output states concatenated along channels.
@@ -87,7 +88,8 @@ def apply_cell(
         first = 0
     run: Callable[..., Array] = run_mixture
     if isinstance(architecture, Path):
-        run = partial(run_path, finished=_finished(space, output, states))
+        finished = _finished(space, output, states)
+        run = partial(run_path, finished=finished, keep=output is not None)
     for group, group_weights in zip(
         edge_groups(space, reduction=reduction), weights, strict=True
     ):

@@ -17,9 +17,6 @@ from nasjax.cell.recompute import no_gradient
 from nasjax.ops import Context, Operation
 from nasjax.space import SearchSpace
 
-#: ``(weights, factor, x, drop) -> y`` of one operation on one edge.
-_Branch = Callable[[Tree, Array, Array, Any], Array]
-
 
 class _PathLoop(NamedTuple):
     """What is constant in the loop over a group's edges."""
@@ -28,6 +25,30 @@ class _PathLoop(NamedTuple):
     first: int
     space: SearchSpace
     context: Context
+    keep: bool  # what each edge gave, for the backward pass
+
+
+class _Edge(NamedTuple):
+    """What the loop reads at an edge; of all of them, stacked."""
+
+    weights: Tree
+    factor: Array
+    runs: Array  # number of its operation, or (the last) of nothing
+    drop: Any
+    source: Any
+    target: Any
+
+
+class _Ran(NamedTuple):
+    """What an edge's operation gave.
+
+    Attributes:
+      output: before its weight.
+      scale: ``[C]`` of the batch normalisation that ended it, else of no meaning.
+    """
+
+    output: Array
+    scale: Array
 
 
 def run_path(
@@ -42,50 +63,133 @@ def run_path(
     """Add every active edge's operation to its target, edge after edge.
 
     Where the cell's ``finished`` states are known from an earlier pass they are given
-    out as they are: nothing is run, and the gradient is the same.
+    out as they are: nothing is run, and the gradient is the same. To ``keep`` what each
+    edge gave saves computing it again, at an array an edge.
     """
     loop = _PathLoop(**constant)
     return _path_edges(loop, path, weights, path.weight, reads, states, finished)
 
 
-def _branches(loop: _PathLoop) -> tuple[_Branch, ...]:
-    """What an edge may run: every operation, or (last) nothing."""
+# --- one edge -------------------------------------------------------------------
+
+
+def _apply(
+    loop: _PathLoop, op: Operation, edge: _Edge, weights: Tree, x: Array
+) -> Array:
+    """An operation's output, the channels that pass by included."""
     stride, space = loop.group.stride, loop.space
+    context = loop.context._replace(drop=edge.drop)
+    own = weights.get(op.name, {})
+    if space.channel_divisor == 1:
+        return op.apply(own, x, stride, context)
+    seen, bypass = split(x, space)
+    y = op.apply(own, seen, stride, context)
+    return merge(y, pass_by(bypass, stride), space)
 
-    def run(
-        operation: Operation, weights: Tree, factor: Array, x: Array, drop: Any
-    ) -> Array:
-        own = weights.get(operation.name, {})
-        context = loop.context._replace(drop=drop)
-        if space.channel_divisor == 1:
-            y = operation.apply(own, x, stride, context)
-        else:
-            seen, bypass = split(x, space)
-            y = operation.apply(own, seen, stride, context)
-            y = merge(y, pass_by(bypass, stride), space)
-        return primitives.weighted(y, factor)
 
-    def nothing(weights: Tree, factor: Array, x: Array, drop: Any) -> Array:
-        del weights, factor, drop
-        return jnp.zeros_like(x[:, ::stride, ::stride])
+def _before_norm(
+    loop: _PathLoop, op: Operation
+) -> Callable[[Tree, Array], Array] | None:
+    """`_apply` without the batch normalisation at its end, where there is one."""
+    inner, stride, context = op.before_norm, loop.group.stride, loop.context
+    if inner is None or loop.space.channel_divisor > 1:
+        return None
+    return lambda weights, x: inner(weights.get(op.name, {}), x, stride, context)
 
-    partly = space.channel_divisor > 1  # then `none` lets a part pass by
+
+def _run(loop: _PathLoop, op: Operation, edge: _Edge, x: Array) -> _Ran:
+    inner = _before_norm(loop, op)
+    if inner is None:
+        return _Ran(_apply(loop, op, edge, edge.weights, x), _no_scale(x))
+    before = inner(edge.weights, x)
+    return _Ran(*primitives.normalised(before, axis_name=loop.context.norm_axis))
+
+
+def _pull(
+    loop: _PathLoop, op: Operation, edge: _Edge, x: Array, ran: _Ran | None, bar: Array
+) -> tuple[Tree, Array, Array]:
+    """Cotangents of an edge's weights, its factor and its input.
+
+    Args:
+      loop: the constants.
+      op: what the edge runs.
+      edge: its place and weights.
+      x: its input.
+      ran: what the operation gave, where that was kept; the compiler then leaves out
+        the products that gave it.
+      bar: cotangent of the weighted output.
+    """
+    y, pull = jax.vjp(partial(_apply, loop, op, edge), edge.weights, x)
+    if ran is not None:
+        y = ran.output
+    y_bar, factor_bar = jax.vjp(primitives.weighted, y, edge.factor)[1](bar)
+    inner = _before_norm(loop, op)
+    if ran is not None and inner is not None:
+        axis = loop.context.norm_axis
+        y_bar = primitives.pull_normalised(*ran, y_bar, axis_name=axis)
+        pull = jax.vjp(inner, edge.weights, x)[1]
+    weights_bar, x_bar = pull(y_bar)
+    return weights_bar, factor_bar, x_bar
+
+
+def _no_scale(x: Array) -> Array:
+    return jnp.zeros(x.shape[0], jnp.float32)
+
+
+def _run_nothing(loop: _PathLoop, edge: _Edge, x: Array) -> _Ran:
+    del edge
+    stride = loop.group.stride
+    return _Ran(jnp.zeros_like(x[:, ::stride, ::stride]), _no_scale(x))
+
+
+def _pull_nothing(
+    loop: _PathLoop, edge: _Edge, x: Array, ran: _Ran | None, bar: Array
+) -> tuple[Tree, Array, Array]:
+    del loop, ran, bar
+    zeros = jax.tree.map(jnp.zeros_like, (edge.weights, edge.factor, x))
+    return zeros[0], zeros[1], zeros[2]
+
+
+def _branches(loop: _PathLoop, some: Any, nothing: Any) -> list[Callable[..., Any]]:
+    """What an edge may run: every operation, or (last) nothing."""
+    partly = loop.space.channel_divisor > 1  # then `none` lets a part pass by
     runs = [
-        nothing if op.is_zero and not partly else partial(run, op)
-        for op in space.operations
+        partial(nothing, loop) if op.is_zero and not partly else partial(some, loop, op)
+        for op in loop.space.operations
     ]
-    return (*runs, nothing)
+    return [*runs, partial(nothing, loop)]
 
 
-def _edge_inputs(loop: _PathLoop, path: Path, weights: Tree, factor: Array) -> Any:
-    """What the loop over edges reads at each one, stacked."""
+# --- the loop -------------------------------------------------------------------
+
+
+def _edges(loop: _PathLoop, path: Path, weights: Tree, factor: Array) -> _Edge:
     group = loop.group
     offset = 0 if group.from_inputs else loop.first
     sources = np.array(group.sources, np.int32) - offset
     targets = np.array(group.targets, np.int32) - loop.first
-    nothing = loop.space.num_ops
-    index = jnp.where(path.active, path.operation, nothing)
-    return weights, factor, index, path.drop, sources, targets
+    index = jnp.where(path.active, path.operation, loop.space.num_ops)
+    factor = jnp.where(path.active, factor, 0)  # of nothing it may be infinite
+    return _Edge(weights, factor, index, path.drop, sources, targets)
+
+
+def _run_edges(
+    loop: _PathLoop, edges: _Edge, reads: Array | None, states: Array
+) -> tuple[Array, _Ran | None]:
+    """The states with every edge's output added, and what each gave, if it is kept."""
+
+    def run(branch: Callable[..., _Ran], states: Array, edge: _Edge) -> _Ran:
+        return branch(edge, (states if reads is None else reads)[edge.source])
+
+    runs = [partial(run, branch) for branch in _branches(loop, _run, _run_nothing)]
+
+    def step(states: Array, edge: _Edge) -> tuple[Array, _Ran | None]:
+        # A branch takes its state from all of them: what it does first reads it there.
+        ran = lax.switch(edge.runs, runs, states, edge)
+        added = primitives.weighted(ran.output, edge.factor)
+        return states.at[edge.target].add(added), ran if loop.keep else None
+
+    return lax.scan(step, states, edges)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -100,30 +204,13 @@ def _path_edges(
 ) -> Array:
     """The states with every edge's output added.
 
-    Its gradient keeps the finished states and nothing of an edge: edges are sorted
-    by target, so that a state is finished before an edge reads it.
+    Its gradient keeps the finished states, and nothing of an edge that is not to be
+    kept: edges are sorted by target, so that a state is finished before it is read.
     """
     if finished is not None:
         return finished
-    branches = _branches(loop)
-
-    def run(
-        branch: _Branch, states: Array, source: Array, weights: Tree, *rest: Any
-    ) -> Array:
-        factor, drop = rest
-        return branch(
-            weights, factor, (states if reads is None else reads)[source], drop
-        )
-
-    runs = [partial(run, branch) for branch in branches]
-
-    def step(states: Array, edge: tuple[Any, ...]) -> tuple[Array, None]:
-        weights, factor, index, drop, source, target = edge
-        # A branch takes its state from all of them: what it does first reads it there.
-        y = lax.switch(index, runs, states, source, weights, factor, drop)
-        return states.at[target].add(y), None
-
-    return lax.scan(step, states, _edge_inputs(loop, path, weights, factor))[0]
+    edges = _edges(loop, path, weights, factor)
+    return _run_edges(loop._replace(keep=False), edges, reads, states)[0]
 
 
 def _path_forward(
@@ -135,38 +222,44 @@ def _path_forward(
     states: Array,
     finished: Array | None,
 ) -> tuple[Array, tuple[Any, ...]]:
-    states = _path_edges(loop, path, weights, factor, reads, states, finished)
-    kept = states if reads is None else reads
-    return states, (path, weights, factor, kept)
+    ran = None
+    if finished is None:
+        edges = _edges(loop, path, weights, factor)
+        finished, ran = _run_edges(loop, edges, reads, states)
+    kept = finished if reads is None else reads
+    return finished, (path, weights, factor, kept, ran)
 
 
 def _path_backward(
     loop: _PathLoop, residuals: tuple[Any, ...], cotangent: Array
 ) -> tuple[Any, ...]:
-    path, weights, factor, kept = residuals
+    path, weights, factor, kept, ran = residuals
     inside = not loop.group.from_inputs
 
-    def pull(branch: _Branch, states_bar: Array, *edge: Any) -> Any:
-        weights, factor, _, drop, source, target = edge
-        run = lambda weights, factor, x: branch(weights, factor, x, drop)  # noqa: E731
-        return jax.vjp(run, weights, factor, kept[source])[1](states_bar[target])
+    def pull(
+        branch: Callable[..., Any], states_bar: Array, edge: _Edge, ran: _Ran | None
+    ) -> Any:
+        return branch(edge, kept[edge.source], ran, states_bar[edge.target])
 
-    pulls = [partial(pull, branch) for branch in _branches(loop)]
+    pulls = [partial(pull, branch) for branch in _branches(loop, _pull, _pull_nothing)]
 
-    def step(bars: tuple[Array, Array], edge: tuple[Any, ...]) -> tuple[Any, Any]:
-        states_bar, reads_bar = bars
-        _, _, index, _, source, _ = edge
-        weights_bar, factor_bar, x_bar = lax.switch(index, pulls, states_bar, *edge)
+    def step(
+        bars: tuple[Array, Array], one: tuple[_Edge, _Ran | None]
+    ) -> tuple[Any, Any]:
+        (states_bar, reads_bar), (edge, ran) = bars, one
+        weights_bar, factor_bar, x_bar = lax.switch(
+            edge.runs, pulls, states_bar, edge, ran
+        )
         if inside:
-            states_bar = states_bar.at[source].add(x_bar)
+            states_bar = states_bar.at[edge.source].add(x_bar)
         else:
-            reads_bar = reads_bar.at[source].add(x_bar)
+            reads_bar = reads_bar.at[edge.source].add(x_bar)
         return (states_bar, reads_bar), (weights_bar, factor_bar)
 
     start = cotangent, jnp.zeros((0,) if inside else kept.shape, kept.dtype)
-    edges = _edge_inputs(loop, path, weights, factor)
+    edges = _edges(loop, path, weights, factor)
     (states_bar, reads_bar), (weights_bar, factor_bar) = lax.scan(
-        step, start, edges, reverse=True
+        step, start, (edges, ran), reverse=True
     )
     # Path's own cotangent is for its integers and keys; its weight came as `factor`.
     path_bar = jax.tree.map(no_gradient, path)

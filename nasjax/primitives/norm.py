@@ -18,7 +18,6 @@ def _sum_per_channel(x: Array) -> Array:
     return jnp.sum(x, axis=(1, 2)).sum(axis=1)
 
 
-@partial(jax.jit, static_argnames=("epsilon", "axis_name"))
 def batch_norm(
     x: Array,
     *,
@@ -38,6 +37,17 @@ def batch_norm(
     Returns:
       ``[C, H, W, B]`` in the dtype of ``x``.
     """
+    return normalised(x, epsilon=epsilon, axis_name=axis_name)[0]
+
+
+@partial(jax.jit, static_argnames=("epsilon", "axis_name"))
+def normalised(
+    x: Array,
+    *,
+    epsilon: float = BATCH_NORM_EPSILON,
+    axis_name: str | None = None,
+) -> tuple[Array, Array]:
+    """`batch_norm`, and the scale ``[C]`` of each channel: 1 / standard deviation."""
     wide = x.astype(jnp.float32)
     mean, variance = _moments(wide)
     if axis_name is not None:
@@ -48,7 +58,28 @@ def batch_norm(
         mean = means.mean(axis=0)
         between = jnp.square(means - mean[None])
         variance = (variances + between).mean(axis=0)
-    return _normalise(wide, mean, lax.rsqrt(variance + epsilon)).astype(x.dtype)
+    scale = lax.rsqrt(variance + epsilon)
+    return _normalise(wide, mean, scale).astype(x.dtype), scale
+
+
+def pull_normalised(
+    y: Array, scale: Array, cotangent: Array, *, axis_name: str | None = None
+) -> Array:
+    """The cotangent of `batch_norm`'s input, from its output and scale alone.
+
+    Args:
+      y: ``[C, H, W, B]``, the output.
+      scale: ``[C]``, as `normalised` gives it.
+      cotangent: of the output.
+      axis_name: as it was given to `batch_norm`.
+    """
+    g, wide = cotangent.astype(jnp.float32), y.astype(jnp.float32)
+    sums = apart(_sums_of_cotangent)(g, wide, jnp.zeros_like(scale))
+    means = jnp.stack(sums) / (y.size // len(y))
+    if axis_name is not None:
+        means = lax.pmean(means, axis_name)
+    inner = g - expand(means[0]) - wide * expand(means[1])
+    return (inner * expand(scale)).astype(y.dtype)
 
 
 # Both parts have gradients of their own, and what lies between them is of [C]. Plain
