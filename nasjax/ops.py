@@ -67,8 +67,8 @@ class Operation(NamedTuple):
         competes in a relaxation, is never evaluated, and is never derived where
         the space says so.
       before_norm: ``apply`` without the batch normalisation that ends it, where one
-        does (it may be left out): a backward pass that knows the output then need
-        not compute it again.
+        does: a backward pass that knows the output then need not compute it again.
+        It may be left out; who replaces ``apply`` replaces it too, or sets it to None.
     """
 
     name: str

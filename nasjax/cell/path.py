@@ -119,15 +119,15 @@ def _pull(
         the products that gave it.
       bar: cotangent of the weighted output.
     """
-    y, pull = jax.vjp(partial(_apply, loop, op, edge), edge.weights, x)
+    inner = None if ran is None else _before_norm(loop, op)
+    run = inner or partial(_apply, loop, op, edge)
+    y, pull = jax.vjp(run, edge.weights, x)
     if ran is not None:
         y = ran.output
     y_bar, factor_bar = jax.vjp(primitives.weighted, y, edge.factor)[1](bar)
-    inner = _before_norm(loop, op)
     if ran is not None and inner is not None:
         axis = loop.context.norm_axis
         y_bar = primitives.pull_normalised(*ran, y_bar, axis_name=axis)
-        pull = jax.vjp(inner, edge.weights, x)[1]
     weights_bar, x_bar = pull(y_bar)
     return weights_bar, factor_bar, x_bar
 
