@@ -1,1 +1,5 @@
 """Launches of nasjax: absl-flag commands, run from the repository's root."""
+
+from experiments import pages
+
+pages.take()
