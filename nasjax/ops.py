@@ -181,6 +181,11 @@ def factorized_reduce(weights: Tree, x: Array, *, context: Context = PLAIN) -> A
     Returns:
       ``[C', ceil(H/2), ceil(W/2), B]``.
     """
+    return context.batch_norm(reduced_halves(x, weights))
+
+
+def reduced_halves(x: Array, weights: Tree) -> Array:
+    """`factorized_reduce` before its batch normalisation."""
     x = jax.nn.relu(x)
     odd_rows, odd_columns = x.shape[1] % 2, x.shape[2] % 2
     shifted = jnp.pad(x, ((0, 0), (0, odd_rows), (0, odd_columns), (0, 0)))[:, 1:, 1:]
@@ -188,7 +193,7 @@ def factorized_reduce(weights: Tree, x: Array, *, context: Context = PLAIN) -> A
         primitives.pointwise(x, weights["even"], stride=2),
         primitives.pointwise(shifted, weights["odd"], stride=2),
     )
-    return context.batch_norm(jnp.concatenate(halves))
+    return jnp.concatenate(halves)
 
 
 def _skip_shapes(channels: int, stride: int) -> Shapes:
@@ -220,10 +225,11 @@ def relu_conv_bn(
     Returns:
       ``[C', ceil(H/stride), ceil(W/stride), B]``.
     """
-    return context.batch_norm(_relu_conv(x, kernel, stride=stride))
+    return context.batch_norm(relu_conv(x, kernel, stride=stride))
 
 
-def _relu_conv(x: Array, kernel: Array, *, stride: int) -> Array:
+def relu_conv(x: Array, kernel: Array, *, stride: int = 1) -> Array:
+    """`relu_conv_bn` before its batch normalisation."""
     run = primitives.pointwise if kernel.ndim == 2 else primitives.convolution
     return run(jax.nn.relu(x), kernel, stride=stride)
 
@@ -297,12 +303,12 @@ def _dense_shapes(channels: int, stride: int, *, size: int) -> Shapes:
 
 
 def _apply_dense(weights: Tree, x: Array, stride: int, context: Context) -> Array:
-    return context.batch_norm(_relu_conv(x, weights["kernel"], stride=stride))
+    return context.batch_norm(relu_conv(x, weights["kernel"], stride=stride))
 
 
 def _dense_before_norm(weights: Tree, x: Array, stride: int, context: Context) -> Array:
     del context
-    return _relu_conv(x, weights["kernel"], stride=stride)
+    return relu_conv(x, weights["kernel"], stride=stride)
 
 
 def _dense_macs(

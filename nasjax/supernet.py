@@ -50,9 +50,9 @@ class Supernet(NamedTuple):
       space: its search space.
       settings: its size.
       init: ``key -> weights``, a tree of float32 arrays. Consumes the key.
-      stem: ``(weights, images [B, H, W, c]) -> states``, what the cells read: it does
-        not depend on the architecture, so several of one step share it.
-      cells: ``(weights, architecture, states) -> logits [B, Y]``, all after the stem.
+      stem: ``(weights, images [B, H, W, c]) -> entry``, all that does not depend on the
+        architecture, so that several of one step share it.
+      cells: ``(weights, architecture, entry) -> logits [B, Y]``, the rest.
       macs: ``cost -> int``, multiply-accumulates of one image, where ``cost``
         maps the multiply-accumulates of the edges of a cell, ``[E][O]``, to those
         that are run.

@@ -20,3 +20,4 @@ from nasjax.cell.recompute import no_gradient as no_gradient
 from nasjax.cell.recompute import once_there as once_there
 from nasjax.cell.recompute import recomputed as recomputed
 from nasjax.cell.recompute import recomputed_switch as recomputed_switch
+from nasjax.cell.recompute import recomputed_to_norm as recomputed_to_norm

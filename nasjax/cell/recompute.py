@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from nasjax import primitives
 from nasjax.base import Array, Tree
 
 
@@ -58,6 +59,47 @@ def _recomputed_backward(
 
 
 recomputed.defvjp(_recomputed_forward, _recomputed_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def recomputed_to_norm(
+    before: Callable[..., Array], norm_axis: str | None, *operands: Tree
+) -> Array:
+    """Batch normalisation of ``before(*operands)``; operands and output are kept.
+
+    Both are there anyway where the output is read by what is differentiated next. The
+    backward pass of `recomputed` would compute all of it once more; this one needs of
+    ``before`` what its own gradient needs.
+    """
+    return primitives.batch_norm(before(*operands), axis_name=norm_axis)
+
+
+_Kept = tuple[tuple[Tree, ...], Array, Array]
+
+
+def _to_norm_forward(
+    before: Callable[..., Array], norm_axis: str | None, *operands: Tree
+) -> tuple[Array, _Kept]:
+    y, scale = primitives.normalised(before(*operands), axis_name=norm_axis)
+    return y, (operands, y, scale)
+
+
+def _to_norm_backward(
+    before: Callable[..., Array],
+    norm_axis: str | None,
+    kept: _Kept,
+    cotangent: Array,
+) -> tuple[Tree, ...]:
+    operands, y, scale = kept
+
+    def pull() -> Any:
+        bar = primitives.pull_normalised(y, scale, cotangent, axis_name=norm_axis)
+        return jax.vjp(before, *operands)[1](bar)
+
+    return once_there(cotangent, pull)
+
+
+recomputed_to_norm.defvjp(_to_norm_forward, _to_norm_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

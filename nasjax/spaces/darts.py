@@ -1,12 +1,10 @@
 """The DARTS search space (Liu et al., arXiv 1806.09055, section 3.1)."""
 
 import itertools
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from nasjax import ops, supernet
 from nasjax.base import Array, Tree
@@ -17,11 +15,11 @@ from nasjax.cell import (
     cell_template,
     for_cell,
     recomputed,
-    recomputed_switch,
 )
 from nasjax.genotype import derive_two_edges_per_node
 from nasjax.space import SearchSpace
-from nasjax.spaces.stack import Stage, StageWeights, Start, States, run_stack
+from nasjax.spaces.inputs import choose_input, first_inputs, is_inside
+from nasjax.spaces.stack import Begun, Stage, StageWeights, Start, States, run_stack
 from nasjax.supernet import Architecture, Settings, Supernet
 
 OPERATIONS = (
@@ -144,76 +142,6 @@ def _edges_template(cells: tuple[CellPlan, ...], space: SearchSpace) -> Tree:
     )
 
 
-def _preprocess(weights: Tree, x: Array, *, context: ops.Context) -> Array:
-    """An input of a cell, brought to its channels and resolution."""
-    if isinstance(weights, dict):
-        return ops.factorized_reduce(weights, x, context=context)
-    return ops.relu_conv_bn(x, weights, context=context)
-
-
-def _choose(
-    entries: list[Array],
-    kernels: tuple[Array, ...],
-    x: Array | None,
-    *,
-    index: Array,
-    context: ops.Context,
-    recompute: bool,
-) -> Array:
-    """Input of the ``index``-th cell of a stage: an entry, or made of ``x``."""
-    if len(entries) == 1 and not kernels:
-        return entries[0]
-    if not entries:
-        run: Callable[..., Array] = partial(ops.relu_conv_bn, context=context)
-        if recompute:
-            run = jax.checkpoint(run)
-        return run(x, jnp.stack(kernels)[index])
-
-    def entry(at: int, entries: list[Array], *made_of: Array) -> Array:
-        del made_of
-        return entries[at]
-
-    def made(entries: list[Array], kernel: Array, x: Array) -> Array:
-        del entries
-        return ops.relu_conv_bn(x, kernel, context=context)
-
-    branches = [partial(entry, at) for at in range(len(entries))]
-    if not kernels:
-        return recomputed_switch(tuple(branches), index, entries)
-    kernel = jnp.stack(kernels)[jnp.maximum(index - len(entries), 0)]
-    last = jnp.minimum(index, len(entries))
-    return recomputed_switch((*branches, made), last, entries, kernel, x)
-
-
-def _is_inside(kernel: Tree, width: int) -> bool:
-    """Whether the preprocessing reads an output of its own stage's shape."""
-    return not isinstance(kernel, dict) and kernel.shape[1] == width
-
-
-def _begin(
-    around: dict[str, Any], states: States, *, width: int, context: ops.Context
-) -> tuple[Any, Start]:
-    """The inputs of a stage's first cells that come from outside it, in other shapes.
-
-    Args:
-      around: kernels ``before`` and ``previous`` of each cell.
-      states: the two outputs before the stage.
-      width: channels of the stage's outputs.
-      context: for the operations.
-
-    Returns:
-      ``(first inputs, second inputs)`` of the first cells, and the states that are
-      of the stage's shape.
-    """
-    prepare = partial(recomputed, partial(_preprocess, context=context))
-    before, previous = states
-    outside = [own for own in around["before"] if not _is_inside(own, width)]
-    first = [prepare(own, x) for own, x in zip(outside, states, strict=False)]
-    outside = [own for own in around["previous"] if not _is_inside(own, width)]
-    second = [prepare(own, previous) for own in outside]
-    return (first, second), (None if first else before, None if second else previous)
-
-
 def _stage(
     cell: CellPlan,
     length: int,
@@ -248,12 +176,10 @@ def _stage(
         output: Array | None = None,
     ) -> Array:
         kernels = [
-            tuple(own for own in around[name] if _is_inside(own, width))
+            tuple(own for own in around[name] if is_inside(own, width))
             for name in ("before", "previous")
         ]
-        # Of a path one cell is alive at a time: it may keep what it computes.
-        again = isinstance(runs, Mixture)
-        choose = partial(_choose, index=number, context=context, recompute=again)
+        choose = partial(choose_input, index=number, context=context)
         return apply_cell(
             edges,
             for_cell(for_cell(runs, first), number),
@@ -264,7 +190,7 @@ def _stage(
             output=output,
         )
 
-    begin = partial(_begin, width=width, context=context)
+    begin = partial(first_inputs, width=width, context=context)
     return Stage(length, "reduce" if cell.reduction else "normal", shape, begin, run)
 
 
@@ -303,21 +229,25 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
         _stage(cells[a], b - a, a, space=space, context=context) for a, b in runs
     )
 
-    def stem(weights: Tree, images: Array) -> States:
-        x = supernet.enter(images, settings.dtype)
-        return recomputed(partial(_apply_stem, settings), weights["stem"], x)
+    def around(weights: Tree, stage: int) -> Tree:
+        a, b = runs[stage]
+        return {name: weights[name][a:b] for name in ("before", "previous")}
 
-    def run_cells(weights: Tree, architecture: Architecture, entry: States) -> Array:
-        states = entry[0], entry[-1]  # the only one is read twice
+    def stem(weights: Tree, images: Array) -> tuple[States, Begun]:
+        x = supernet.enter(images, settings.dtype)
+        outputs = recomputed(partial(_apply_stem, settings), weights["stem"], x)
+        states = outputs[0], outputs[-1]  # the only one is read twice
+        return states, chain[0].begin(around(weights, 0), states)
+
+    def run_cells(
+        weights: Tree, architecture: Architecture, entry: tuple[States, Begun]
+    ) -> Array:
         stacked = tuple(
-            StageWeights(
-                {name: weights[name][a:b] for name in ("before", "previous")}, edges
-            )
-            for (a, b), edges in zip(runs, weights["edges"], strict=True)
+            StageWeights(around(weights, stage), edges)
+            for stage, edges in enumerate(weights["edges"])
         )
-        return supernet.apply_head(
-            weights["head"], run_stack(chain, stacked, architecture, states)
-        )
+        output = run_stack(chain, stacked, architecture, *entry)
+        return supernet.apply_head(weights["head"], output)
 
     return Supernet(
         space,

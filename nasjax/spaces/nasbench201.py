@@ -13,10 +13,11 @@ from nasjax.cell import (
     cell_template,
     for_cell,
     recomputed,
+    recomputed_to_norm,
 )
 from nasjax.genotype import derive_every_edge
 from nasjax.space import SearchSpace
-from nasjax.spaces.stack import Stage, StageWeights, Start, States, run_stack
+from nasjax.spaces.stack import Begun, Stage, StageWeights, Start, States, run_stack
 from nasjax.supernet import Architecture, Settings, Supernet
 
 OPERATIONS = (
@@ -67,8 +68,9 @@ def _apply_residual(
 
     Its batch normalisation has no scale and no offset, as in the cells.
     """
-    y = ops.relu_conv_bn(x, weights["first"], stride=2, context=context)
-    y = ops.relu_conv_bn(y, weights["second"], context=context)
+    halve = partial(ops.relu_conv, stride=2)
+    y = recomputed_to_norm(halve, context.norm_axis, x, weights["first"])
+    y = recomputed_to_norm(ops.relu_conv, context.norm_axis, y, weights["second"])
     return y + primitives.pointwise(primitives.avg_pool_2x2(x), weights["shortcut"])
 
 
@@ -76,7 +78,7 @@ def _stage(
     number: int, settings: Settings, *, space: SearchSpace, context: ops.Context
 ) -> Stage:
     """N cells as one loop, after a residual block where there is a stage before."""
-    reduce = partial(recomputed, partial(_apply_residual, context=context))
+    reduce = partial(_apply_residual, context=context)
     first = number * settings.num_cells
 
     def shape(states: States) -> tuple[int, ...]:
@@ -142,15 +144,18 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
         for number in range(_NUM_STAGES)
     )
 
-    def stem(weights: Tree, images: Array) -> Array:
+    def stem(weights: Tree, images: Array) -> tuple[States, Begun]:
         x = supernet.enter(images, settings.dtype)
         run = partial(supernet.apply_stem, context=context)
-        return recomputed(run, weights["stem"], x)
+        states = (recomputed(run, weights["stem"], x),)
+        return states, chain[0].begin({}, states)
 
-    def run_cells(weights: Tree, architecture: Architecture, x: Array) -> Array:
+    def run_cells(
+        weights: Tree, architecture: Architecture, entry: tuple[States, Begun]
+    ) -> Array:
         residuals = ({}, *weights["residuals"])
         stacked = map(StageWeights, residuals, weights["stages"])
-        x = run_stack(chain, tuple(stacked), architecture, (x,))
+        x = run_stack(chain, tuple(stacked), architecture, *entry)
         last = weights["last"]
         x = primitives.affine(context.batch_norm(x), last["scale"], last["offset"])
         return supernet.apply_head(weights["head"], jax.nn.relu(x))

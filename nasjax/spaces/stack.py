@@ -21,6 +21,8 @@ from nasjax.cell import Mixture, Path, no_gradient, once_there
 States = tuple[Array, ...]
 #: The same ahead of a loop; None where no cell of it reads the state.
 Start = tuple[Array | None, ...]
+#: What a stage makes ahead of its loop (`Stage.begin`).
+Begun = tuple[Tree, Start]
 
 
 class Stage(NamedTuple):
@@ -41,7 +43,7 @@ class Stage(NamedTuple):
     length: int
     cell_type: str
     shape: Callable[[States], tuple[int, ...]]
-    begin: Callable[[Tree, States], tuple[Tree, Start]]
+    begin: Callable[[Tree, States], Begun]
     run: Callable[..., Array]
 
 
@@ -62,6 +64,7 @@ def run_stack(
     weights: tuple[StageWeights, ...],
     architecture: Mapping[str, Mixture | Path],
     states: States,
+    begun: Begun,
 ) -> Array:
     """Output of the last cell.
 
@@ -70,6 +73,8 @@ def run_stack(
       weights: of each.
       architecture: what every cell type runs, all mixtures or all paths.
       states: what the first cell may read.
+      begun: what the first stage begins with: no architecture is needed for it, so that
+        several can share it.
     """
     used = {stage.cell_type: architecture[stage.cell_type] for stage in stages}
     paths = {name: runs for name, runs in used.items() if isinstance(runs, Path)}
@@ -79,18 +84,25 @@ def run_stack(
         distinct = {id(state): state for state in states}
         places = tuple(list(distinct).index(id(state)) for state in states)
         first = tuple(distinct.values())
-        return _run_paths(_Stack(stages, places), weights, factors, paths, first)
-    for stage, own in zip(stages, weights, strict=True):
-        states = _mixed_stage(stage, own, used[stage.cell_type], states)
+        stack = _Stack(stages, places)
+        return _run_paths(stack, weights, factors, paths, first, begun)
+    for index, (stage, own) in enumerate(zip(stages, weights, strict=True)):
+        if index:
+            begun = stage.begin(own.around, states)
+        states = _mixed_stage(stage, own, used[stage.cell_type], states, begun)
     return states[-1]
 
 
 def _mixed_stage(
-    stage: Stage, weights: StageWeights, runs: Mixture | Path, states: States
+    stage: Stage,
+    weights: StageWeights,
+    runs: Mixture | Path,
+    states: States,
+    begun: Begun,
 ) -> States:
     """The states after a stage, under plain autodiff."""
     around, edges = weights
-    entries, start = stage.begin(around, states)
+    entries, start = begun
     if stage.length == 1:
         return (*states[1:], _only_cell(stage, weights, entries, start, runs))
 
@@ -146,8 +158,9 @@ def _run_paths(
     factors: dict[str, Array],
     paths: dict[str, Path],
     first: tuple[Array, ...],
+    begun: Begun,
 ) -> Array:
-    return _paths_forward(stack, weights, factors, paths, first)[0]
+    return _paths_forward(stack, weights, factors, paths, first, begun)[0]
 
 
 def _paths_forward(
@@ -156,21 +169,23 @@ def _paths_forward(
     factors: dict[str, Array],
     paths: dict[str, Path],
     first: tuple[Array, ...],
+    begun: Begun,
 ) -> tuple[Array, tuple[Any, ...]]:
     states, kept = stack.before(first), []
-    for stage, own in zip(stack.stages, weights, strict=True):
+    for index, (stage, own) in enumerate(zip(stack.stages, weights, strict=True)):
         path = paths[stage.cell_type]._replace(weight=factors[stage.cell_type])
-        kept.append(_run_stage(stage, own, path, states))
+        starts = stage.begin(own.around, states) if index else begun
+        kept.append(_run_stage(stage, own, path, states, starts))
         states = kept[-1].after(states)
-    return states[-1], (weights, factors, paths, first, tuple(kept))
+    return states[-1], (weights, factors, paths, first, begun, tuple(kept))
 
 
 def _run_stage(
-    stage: Stage, weights: StageWeights, path: Path, states: States
+    stage: Stage, weights: StageWeights, path: Path, states: States, begun: Begun
 ) -> _Outputs:
     """Outputs of all cells of a stage, whose loop has no other buffer."""
     around, edges = weights
-    entries, start = stage.begin(around, states)
+    entries, start = begun
     if stage.length == 1:
         only = _only_cell(stage, weights, entries, start, path)
         return _Outputs(only[None][:0], (only,))
@@ -212,7 +227,7 @@ def _state(
 def _paths_backward(
     stack: _Stack, residuals: tuple[Any, ...], cotangent: Array
 ) -> tuple[Any, ...]:
-    weights, factors, paths, first, kept = residuals
+    weights, factors, paths, first, begun, kept = residuals
     before = [stack.before(first)]  # the states before each stage, and after the last
     for outputs in kept:
         before.append(outputs.after(before[-1]))
@@ -229,15 +244,17 @@ def _paths_backward(
             before[index],
             kept[index],
             bars,
+            None if index else begun,
         )
-        own, factor_bar, bars = once_there(bars[-1], pull)
+        own, factor_bar, bars, begun_bar = once_there(bars[-1], pull)
         factor_bars[kind] += factor_bar
         weight_bars.append(own)
     first_bars = list(map(jnp.zeros_like, first))
     for place, bar in zip(stack.places, bars, strict=True):
         first_bars[place] += bar
     path_bars = jax.tree.map(no_gradient, paths)  # their weights came as factors
-    return tuple(reversed(weight_bars)), factor_bars, path_bars, tuple(first_bars)
+    weight_bars.reverse()
+    return tuple(weight_bars), factor_bars, path_bars, tuple(first_bars), begun_bar
 
 
 _run_paths.defvjp(_paths_forward, _paths_backward)
@@ -250,8 +267,11 @@ def _pull_stage(
     states: States,
     outputs: _Outputs,
     bars: States,
-) -> tuple[StageWeights, Array, States]:
+    begun: Begun | None,
+) -> tuple[StageWeights, Array, States, Begun | None]:
     """Cotangents of a stage's weights, its path's weights and the states before it.
+
+    And of what it begins with, where that is given; else it is made of the states.
 
     Args:
       stage: the stage.
@@ -260,9 +280,11 @@ def _pull_stage(
       states: before the stage.
       outputs: of its cells.
       bars: cotangents of the states after the stage.
+      begun: what it begins with, if it was made elsewhere.
     """
     around, edges = weights
-    (entries, start), pull_begin = jax.vjp(stage.begin, around, states)
+    begin = stage.begin if begun is None else lambda *_: begun
+    (entries, start), pull_begin = jax.vjp(begin, around, states)
 
     def run(
         shared: Tree, own: Tree, reads: Start, *, number: Array, output: Array
@@ -284,7 +306,9 @@ def _pull_stage(
     through = bars[: len(bars) - len(inside)]
     older = states_bar[: len(states_bar) - len(through)]
     newer = map(jnp.add, states_bar[len(older) :], through)
-    return StageWeights(around_bar, edges_bar), factor_bar, (*older, *newer)
+    own_bar = StageWeights(around_bar, edges_bar)
+    begun_bar = None if begun is None else (entries_bar, start_bar)
+    return own_bar, factor_bar, (*older, *newer), begun_bar
 
 
 def _pull_only(

@@ -1,0 +1,138 @@
+"""The inputs of a cell: earlier outputs brought to its channels and resolution.
+
+ReLU, 1×1 convolution and batch normalisation; a factorised reduction where the cell
+in between halved the resolution (DARTS, arXiv 1806.09055, the published code). A stage
+is one loop: its cells choose their inputs by number.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from nasjax import ops, primitives
+from nasjax.base import Array, Tree
+from nasjax.cell import no_gradient, recomputed_switch, recomputed_to_norm
+from nasjax.spaces.stack import Start, States
+
+
+def _before_norm(weights: Tree, x: Array) -> Array:
+    """An input of a cell, brought to its channels and resolution."""
+    if isinstance(weights, dict):
+        return ops.reduced_halves(x, weights)
+    return ops.relu_conv(x, weights)
+
+
+def _preprocess(weights: Tree, x: Array, *, context: ops.Context) -> Array:
+    """The same, normalised."""
+    return recomputed_to_norm(_before_norm, context.norm_axis, weights, x)
+
+
+def choose_input(
+    entries: list[Array],
+    kernels: tuple[Array, ...],
+    x: Array | None,
+    *,
+    index: Array,
+    context: ops.Context,
+) -> Array:
+    """Input of the ``index``-th cell of a stage: an entry, or made of ``x``."""
+    if not kernels:
+        if len(entries) == 1:
+            return entries[0]
+        branches = tuple(partial(_entry, at) for at in range(len(entries)))
+        return recomputed_switch(branches, index, entries)
+    assert x is not None  # it is one of the stage's own outputs
+    kernel = jnp.stack(kernels)[jnp.maximum(index - len(entries), 0)]
+    if not entries:
+        return _preprocess(kernel, x, context=context)
+    last = jnp.minimum(index, len(entries))
+    return _entry_or_made(context.norm_axis, last, entries, kernel, x)
+
+
+def _entry(at: int, entries: list[Array]) -> Array:
+    return entries[at]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _entry_or_made(
+    norm_axis: str | None, index: Array, entries: list[Array], kernel: Array, x: Array
+) -> Array:
+    """``entries[index]``, or at their end what is made of ``x``.
+
+    What is made is kept, as by `recomputed_to_norm`.
+    """
+    return _entry_or_made_forward(norm_axis, index, entries, kernel, x)[0]
+
+
+def _entry_or_made_forward(
+    norm_axis: str | None, index: Array, entries: list[Array], kernel: Array, x: Array
+) -> tuple[Array, tuple[Any, ...]]:
+    def entry(at: int) -> tuple[Array, Array]:
+        return entries[at], jnp.zeros(len(entries[at]), jnp.float32)
+
+    def made() -> tuple[Array, Array]:
+        return primitives.normalised(_before_norm(kernel, x), axis_name=norm_axis)
+
+    branches: list[Callable[..., Any]] = [
+        *(partial(entry, at) for at in range(len(entries))),
+        made,
+    ]
+    y, scale = lax.switch(index, branches)
+    return y, (index, entries, kernel, x, y, scale)
+
+
+def _entry_or_made_backward(
+    norm_axis: str | None, residuals: tuple[Any, ...], bar: Array
+) -> tuple[Any, ...]:
+    index, entries, kernel, x, y, scale = residuals
+    nothing = jax.tree.map(jnp.zeros_like, (entries, kernel, x))
+
+    def entry(at: int) -> tuple[Tree, Array, Array]:
+        bars = [*nothing[0][:at], bar, *nothing[0][at + 1 :]]
+        return bars, *nothing[1:]
+
+    def made() -> tuple[Tree, Array, Array]:
+        before_bar = primitives.pull_normalised(y, scale, bar, axis_name=norm_axis)
+        return nothing[0], *jax.vjp(_before_norm, kernel, x)[1](before_bar)
+
+    branches: list[Callable[..., Any]] = [
+        *(partial(entry, at) for at in range(len(entries))),
+        made,
+    ]
+    return no_gradient(index), *lax.switch(index, branches)
+
+
+_entry_or_made.defvjp(_entry_or_made_forward, _entry_or_made_backward)
+
+
+def is_inside(kernel: Tree, width: int) -> bool:
+    """Whether the preprocessing reads an output of its own stage's shape."""
+    return not isinstance(kernel, dict) and kernel.shape[1] == width
+
+
+def first_inputs(
+    around: dict[str, Any], states: States, *, width: int, context: ops.Context
+) -> tuple[Any, Start]:
+    """The inputs of a stage's first cells that come from outside it, in other shapes.
+
+    Args:
+      around: kernels ``before`` and ``previous`` of each cell.
+      states: the two outputs before the stage.
+      width: channels of the stage's outputs.
+      context: for the operations.
+
+    Returns:
+      ``(first inputs, second inputs)`` of the first cells, and the states that are
+      of the stage's shape.
+    """
+    prepare = partial(_preprocess, context=context)
+    before, previous = states
+    outside = [own for own in around["before"] if not is_inside(own, width)]
+    first = [prepare(own, x) for own, x in zip(outside, states, strict=False)]
+    outside = [own for own in around["previous"] if not is_inside(own, width)]
+    second = [prepare(own, previous) for own in outside]
+    return (first, second), (None if first else before, None if second else previous)
