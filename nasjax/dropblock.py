@@ -5,7 +5,6 @@ from functools import reduce
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.random import threefry_2x32
 
 from nasjax.base import Array, Key, Tree
 from nasjax.ops import Context, Operation
@@ -44,39 +43,67 @@ def drop_block(
     limit = jnp.round(jnp.minimum(seed_rate, 1.0) * 2**16).astype(jnp.uint32)
 
     shape = channels, height - rows + 1, width - columns + 1
-    drawn = _draws_by_example(key, shape, batch, offset) < limit
-    dropped = _spread(_spread(drawn, rows, axis=1), columns, axis=2)
+    fours = _drawn_in_fours(key, shape, batch, offset, limit)
+    fours = _spread(_spread(fours, rows, axis=1), columns, axis=2)
+    dropped = jnp.concatenate([(fours >> n) & 1 for n in range(4)])[:channels]
     keep = 1.0 - dropped.astype(jnp.float32)
     share = keep.mean(axis=(0, 1, 2), keepdims=True)
     return x * (keep / jnp.maximum(share, 1e-6)).astype(x.dtype)
 
 
-def _draws_by_example(
-    key: Key, shape: tuple[int, int, int], batch: int, offset: Array | int
+def _drawn_in_fours(
+    key: Key,
+    shape: tuple[int, int, int],
+    batch: int,
+    offset: Array | int,
+    limit: Array,
 ) -> Array:
-    """16 random bits for each entry of ``[C, H, W, B]``, as uint32.
+    """Which entries of ``[C, H, W, B]`` are drawn, by 16 random bits below a limit.
 
     An example's depend on its number in the batch of all devices, ``offset`` on. One
     block of Threefry counts a position and an example, and is cut into four entries:
     a quarter of what `jax.random.bits` would compute, in the order we lay arrays out.
+
+    Returns:
+      uint8 ``[ceil(C/4), H, W, B]``; bit n is of the n-th quarter of the channels.
     """
     channels, height, width = shape
     quarter = -(-channels // 4)
-    count = (quarter, height, width, batch)
-    position = lax.iota(jnp.uint32, quarter * height * width).reshape(*count[:3], 1)
+    position = lax.iota(jnp.uint32, quarter * height * width)
     example = lax.iota(jnp.uint32, batch) + jnp.asarray(offset).astype(jnp.uint32)
-    counts = [
-        jnp.broadcast_to(position, count),
-        jnp.broadcast_to(example[None, None, None], count),
-    ]
-    pair = jax.random.bits(key, (2,), jnp.uint32)
-    words = threefry_2x32((pair[0], pair[1]), jnp.stack(counts))
-    halves = jnp.stack([words & 0xFFFF, words >> 16])
-    return halves.reshape(4 * quarter, *count[1:])[:channels]
+    first, second = jax.random.bits(key, (2,), jnp.uint32)
+    words = _threefry(
+        (first, second),
+        position.reshape(quarter, height, width, 1),
+        example[None, None, None],
+    )
+    entries = [*(word & 0xFFFF for word in words), *(word >> 16 for word in words)]
+    bits = [(entry < limit).astype(jnp.uint8) << n for n, entry in enumerate(entries)]
+    return reduce(jnp.bitwise_or, bits)
+
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+
+
+def _threefry(key: tuple[Array, Array], x: Array, y: Array) -> tuple[Array, Array]:
+    """Threefry-2x32 of 20 rounds (Salmon et al., SC 2011, section 3.3), as JAX has it.
+
+    JAX's own is a loop on a CPU, of many passes over memory; this is one.
+    """
+    keys = (*key, key[0] ^ key[1] ^ jnp.uint32(_PARITY))
+    x, y = x + keys[0], y + keys[1]
+    for group in range(5):
+        for bits in _ROTATIONS[group % 2]:
+            x = x + y
+            y = ((y << bits) | (y >> (32 - bits))) ^ x
+        x = x + keys[(group + 1) % 3]
+        y = y + keys[(group + 2) % 3] + jnp.uint32(group + 1)
+    return x, y
 
 
 def _spread(drawn: Array, size: int, *, axis: int) -> Array:
-    """The ``size`` positions from each drawn one on."""
+    """The ``size`` positions from each drawn one on, for every bit by itself."""
     length = drawn.shape[axis] + size - 1
     padding = [(size - 1, size - 1) if at == axis else (0, 0) for at in range(4)]
     padded = jnp.pad(drawn, padding)
@@ -84,7 +111,7 @@ def _spread(drawn: Array, size: int, *, axis: int) -> Array:
         lax.slice_in_dim(padded, start, start + length, axis=axis)
         for start in range(size)
     )
-    return reduce(jnp.logical_or, shifted)
+    return reduce(jnp.bitwise_or, shifted)
 
 
 def with_drop_block(operation: Operation, *, block_size: int) -> Operation:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy
+from jax.extend.random import threefry_2x32
 
 from nasjax import dropblock, methods, ops, schedules, spaces
 from nasjax.cell import Drop
@@ -207,3 +208,12 @@ def test_every_edge_and_cell_of_a_sub_graph_has_a_key_of_its_own(key):
     for path in paths.values():
         np.testing.assert_allclose(path.drop.rate, 0.4 / 3, rtol=1e-6)
         assert path.drop.rate.shape == path.weight.shape == (3, 14)
+
+
+def test_threefry_is_jaxs():
+    key = jnp.uint32(0x13198A2E), jnp.uint32(0x03707344)
+    first = jnp.arange(7, dtype=jnp.uint32)[:, None] * jnp.uint32(0x9E3779B9)
+    second = jnp.arange(5, dtype=jnp.uint32)[None] - jnp.uint32(2)
+    ours = jnp.stack(dropblock._threefry(key, first, second))
+    counts = jnp.stack([jnp.broadcast_to(x, (7, 5)) for x in (first, second)])
+    np.testing.assert_array_equal(ours, threefry_2x32(key, counts))
