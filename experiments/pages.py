@@ -7,6 +7,7 @@ a third of its time. Linux gives pages of 2 MiB to who asks; glibc asks where
 launch starts itself once more, before anything is imported.
 """
 
+import contextlib
 import os
 import platform
 import sys
@@ -31,7 +32,8 @@ def take() -> None:
         return
     environment = with_huge_pages(os.environ)
     if environment != dict(os.environ):
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+        with contextlib.suppress(OSError):  # then it goes on without
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 def with_huge_pages(environment: Mapping[str, str]) -> dict[str, str]:
@@ -53,5 +55,8 @@ def _are_offered() -> bool:
     name, version = platform.libc_ver()
     if name != "glibc" or tuple(map(int, version.split("."))) < _FIRST_GLIBC:
         return False
-    # "always" asks for everyone, "never" gives none.
-    return _KERNEL.exists() and "[madvise]" in _KERNEL.read_text()
+    try:
+        # "always" asks for everyone, "never" gives none.
+        return "[madvise]" in _KERNEL.read_text()
+    except OSError:
+        return False
