@@ -53,14 +53,16 @@ def _tunables_of_a_launch(environment: dict[str, str], *, wait: float) -> str | 
     command = [sys.executable, "-m", "experiments.benchmark.worker"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as launch:
         try:
-            ends = time.monotonic() + wait
+            ends, value = time.monotonic() + wait, None
             while time.monotonic() < ends:
                 text = Path(f"/proc/{launch.pid}/environ").read_text()
                 found = dict(v.split("=", 1) for v in text.split("\0") if "=" in v)
-                if found.get("GLIBC_TUNABLES") != environment.get("GLIBC_TUNABLES"):
-                    return found["GLIBC_TUNABLES"]
+                # Until the launch has begun this is the environment of the test.
+                value = found.get("GLIBC_TUNABLES")
+                if value not in (None, environment.get("GLIBC_TUNABLES")):
+                    break
                 time.sleep(0.02)
-            return found.get("GLIBC_TUNABLES")
+            return value
         finally:
             launch.kill()
 
