@@ -132,8 +132,8 @@ def test_gradients_are_those_of_autodiff(
     monkeypatch.setattr(residual, "recomputed_to_norm", plain_norm)
     theirs = compiled(lambda *x: derivative(loss, *x))(*arguments)
     assert calls
-    # A factor ahead of a normalisation has a gradient of zero, to the rounding of terms
-    # as large as the others'.
+    # A kernel of one channel ahead of a normalisation has a gradient of zero, to the
+    # rounding of terms as large as the others'.
     least = 2e-6 * max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(theirs))
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         atol = max(2e-5 * float(jnp.abs(b).max()), least)
