@@ -8,13 +8,15 @@ Of several processes each has the same number of devices and holds their parts a
 what has a leading device axis has it for the devices here.
 """
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nasjax import processes
@@ -27,6 +29,8 @@ Data = TypeVar("Data")
 
 #: The devices that share a batch; `supernet.build` takes it where there are several.
 AXIS = "devices"
+#: JAX keeps compiled programs from one process to the next.
+_CACHE = "jax_enable_compilation_cache"
 
 
 class Devices(NamedTuple):
@@ -206,8 +210,11 @@ class _Mapped:
         self._mapped, self._stage = mapped, stage
 
     def __call__(self, *arguments: Any) -> Any:
-        compiled = self._stage is not None and not processes.are_several()
-        result = (self._stage if compiled else self._mapped)(*arguments)
+        if self._stage is not None and not processes.are_several():
+            result = self._stage(*arguments)
+        else:
+            with _compiled_anew():
+                result = self._mapped(*arguments)
         if jax.default_backend() == "cpu":
             # Devices that wait for each other hold their threads meanwhile: another
             # program may leave none for the last of them, and the runtime aborts after
@@ -219,10 +226,31 @@ class _Mapped:
         return _Mapped(self._mapped, self._mapped.lower(*arguments))
 
     def compile(self, compiler_options: dict[str, Any] | None = None) -> "_Mapped":
-        return _Mapped(self._mapped, self._stage.compile(compiler_options))
+        with _compiled_anew():
+            return _Mapped(self._mapped, self._stage.compile(compiler_options))
 
     def memory_analysis(self) -> Any:
         return self._stage.memory_analysis()
+
+
+@contextlib.contextmanager
+def _compiled_anew() -> Iterator[None]:
+    """On a CPU, compile without the persistent cache.
+
+    What is read from it has lost that all collectives share one communicator: those
+    that do not depend on each other begin in any order, another on each device, and the
+    devices wait for each other until the runtime aborts (jaxlib 0.10.2).
+    """
+    if jax.default_backend() != "cpu" or not getattr(jax.config, _CACHE):
+        yield
+        return
+    jax.config.update(_CACHE, False)
+    reset_cache()  # whether there is one is asked only once
+    try:
+        yield
+    finally:
+        jax.config.update(_CACHE, True)
+        reset_cache()
 
 
 # What comes off several devices goes by copies. As a program over all of them, which it

@@ -41,6 +41,8 @@ FIELDS = {
     "msg_das": (),
     "stc_nas": (),
 }
+#: Of each method: SD-DARTS has a memory whose rows are the devices' own.
+DEVICES = {"sd_darts": 4, "msg_das": 1, "stc_nas": 1}
 
 
 class Processes(Protocol):
@@ -59,8 +61,11 @@ class Processes(Protocol):
 class Typed:
     """Processes as a user starts them."""
 
+    def __init__(self, *, devices: int) -> None:
+        self._devices = devices
+
     def begin(self, *flags: str) -> int:
-        self._process = start(*flags)
+        self._process = start(*flags, devices=self._devices)
         return self._process.pid
 
     def has_ended(self) -> bool:
@@ -280,7 +285,7 @@ def main() -> int:
 
         with tempfile.TemporaryDirectory() as name:
             root = pathlib.Path(name)
-            alone, processes = root / "alone", Typed()
+            alone, processes = root / "alone", Typed(devices=DEVICES[method])
             processes.begin(*flags_, f"--workdir={alone}")
             assert processes.end().code == 0
             began = time.monotonic()  # of a life, everything compiled

@@ -19,13 +19,19 @@ class Ended(NamedTuple):
     err: str
 
 
-def environment(**more: str) -> dict[str, str]:
-    """That of the tests; launches find the checkout wherever they stand."""
-    return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"} | more
+def environment(*, devices: int = 1, **more: str) -> dict[str, str]:
+    """That of the tests; launches find the checkout wherever they stand.
+
+    The tests' own process has four devices. A launch has one if it is not about them:
+    a CPU's programs of several are compiled at every launch.
+    """
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    ours = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "XLA_FLAGS": flags}
+    return os.environ | ours | more
 
 
 def start(
-    *flags: str, cwd: pathlib.Path = ROOT, variables: Mapping[str, str] = {}
+    *flags: str, cwd: pathlib.Path = ROOT, devices: int = 1
 ) -> subprocess.Popen[str]:
     """``python -m experiments.search`` as a user types it."""
     return subprocess.Popen(
@@ -34,7 +40,7 @@ def start(
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
-        env=environment(**variables),
+        env=environment(devices=devices),
     )
 
 
@@ -90,14 +96,14 @@ class Launcher:
     second. One at a time: `begin` and `end`, or a call for both.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, devices: int = 1) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-c", _SERVER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env=environment(),
+            env=environment(devices=devices),
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -5,6 +5,7 @@ import pathlib
 import random
 import shutil
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from tests.launching import Launcher
 EPOCHS, KILLS = 4, 2
 
 
-@pytest.fixture(scope="module")
-def launcher():
-    launcher = Launcher()
+@pytest.fixture
+def launcher(method: str) -> Iterator[Launcher]:
+    launcher = Launcher(devices=kill_test.DEVICES[method])
     yield launcher
     launcher.close()
 

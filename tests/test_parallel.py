@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from nasjax import parallel, spaces, supernet
 from nasjax.base import InputError
@@ -240,6 +241,37 @@ def test_a_mapped_call_on_a_cpu_leaves_nothing_that_is_still_running():
         assert state.is_ready()
         assert total.is_ready()
         assert total.shape == ()
+
+
+def test_on_a_cpu_programs_of_several_devices_are_not_kept(tmp_path):
+    """Read back, one may begin its collectives in another order on each device."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+
+    def kept(call):
+        for name, value in settings.items():
+            jax.config.update(name, value)
+        reset_cache()
+        try:
+            call()
+            return {path.name.split("-")[0] for path in tmp_path.glob("*-cache")}
+        finally:
+            for name, value in before.items():
+                jax.config.update(name, value)
+            reset_cache()
+
+    def total(x, data):
+        return jax.lax.psum(x * data.sum(), parallel.AXIS).sum()
+
+    devices, ones = Devices(4, 8), np.ones((8,), np.float32)
+    state, data = devices.spread_state(ones), devices.spread_batch(ones)
+    run, single = devices.jit(total, others=0), jax.jit(jnp.cumsum)
+    assert kept(lambda: run(state, data)) == set()
+    assert kept(lambda: run.lower(state, data).compile()(state, data)) == set()
+    assert kept(lambda: single(ones)) == {"jit_cumsum"}
 
 
 @pytest.mark.parametrize("number", [0, -1, 1000])

@@ -17,8 +17,6 @@ from tests.kill_test import arguments, differences, last_step
 from tests.launching import Ended, Launcher, launch, start, wait
 
 EPOCHS, STEPS = 10, 30
-#: Every process has one device here; the tests' own have four.
-ONE = {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
 GONE = (
     " of this run is gone, and the others end with it; start all of them again, and "
     "the run goes on from its last checkpoint\n"
@@ -31,7 +29,7 @@ def together(*flags: str) -> list[subprocess.Popen[str]]:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     shared = (f"--coordinator=localhost:{port}", "--num_processes=2", *flags)
-    return [start(*shared, f"--process_id={i}", variables=ONE) for i in range(2)]
+    return [start(*shared, f"--process_id={i}") for i in range(2)]
 
 
 def wait_both(both: list[subprocess.Popen[str]], timeout: float = 400) -> list[Ended]:
@@ -70,8 +68,7 @@ def disturb(
 def alone(tmp_path_factory, compilation_cache):
     """The same search by one process with two devices."""
     folder = tmp_path_factory.mktemp("alone")
-    two = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    done = launch(*flags(folder, compilation_cache), "--num_devices=2", variables=two)
+    done = launch(*flags(folder, compilation_cache), "--num_devices=2", devices=2)
     assert done.code == 0, done.err
     return folder
 
