@@ -151,6 +151,21 @@ class _Outputs(NamedTuple):
         return (*states, *self.newest)[-len(states) :]
 
 
+class _Ran(NamedTuple):
+    """What the backward pass keeps of a stage.
+
+    Attributes:
+      begun: what it began with.
+      pull_begin: from a cotangent of that to those of what it was made of; None of the
+        first stage, which is given it.
+      outputs: of its cells.
+    """
+
+    begun: Begun
+    pull_begin: Any
+    outputs: _Outputs
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _run_paths(
     stack: _Stack,
@@ -171,13 +186,16 @@ def _paths_forward(
     first: tuple[Array, ...],
     begun: Begun,
 ) -> tuple[Array, tuple[Any, ...]]:
-    states, kept = stack.before(first), []
+    states, pull_begin = stack.before(first), None
+    ran: list[_Ran] = []
     for index, (stage, own) in enumerate(zip(stack.stages, weights, strict=True)):
+        if index:
+            begun, pull_begin = jax.vjp(stage.begin, own.around, states)
         path = paths[stage.cell_type]._replace(weight=factors[stage.cell_type])
-        starts = stage.begin(own.around, states) if index else begun
-        kept.append(_run_stage(stage, own, path, states, starts))
-        states = kept[-1].after(states)
-    return states[-1], (weights, factors, paths, first, begun, tuple(kept))
+        outputs = _run_stage(stage, own, path, states, begun)
+        ran.append(_Ran(begun, pull_begin, outputs))
+        states = outputs.after(states)
+    return states[-1], (weights, factors, paths, first, tuple(ran))
 
 
 def _run_stage(
@@ -227,11 +245,11 @@ def _state(
 def _paths_backward(
     stack: _Stack, residuals: tuple[Any, ...], cotangent: Array
 ) -> tuple[Any, ...]:
-    weights, factors, paths, first, begun, kept = residuals
-    before = [stack.before(first)]  # the states before each stage, and after the last
-    for outputs in kept:
-        before.append(outputs.after(before[-1]))
-    bars = (*map(jnp.zeros_like, before[-1][:-1]), cotangent)
+    weights, factors, paths, first, ran = residuals
+    states = stack.before(first)
+    for stage_ran in ran:
+        states = stage_ran.outputs.after(states)
+    bars = (*map(jnp.zeros_like, states[:-1]), cotangent)
     factor_bars = jax.tree.map(jnp.zeros_like, factors)
     weight_bars: list[StageWeights] = []
     for index, stage in reversed(list(enumerate(stack.stages))):
@@ -241,17 +259,16 @@ def _paths_backward(
             stage,
             paths[kind]._replace(weight=factors[kind]),
             weights[index],
-            before[index],
-            kept[index],
+            ran[index],
             bars,
-            None if index else begun,
         )
-        own, factor_bar, bars, begun_bar = once_there(bars[-1], pull)
+        own, factor_bar, begun_bar, bars = once_there(bars[-1], pull)
         factor_bars[kind] += factor_bar
         weight_bars.append(own)
     first_bars = list(map(jnp.zeros_like, first))
     for place, bar in zip(stack.places, bars, strict=True):
-        first_bars[place] += bar
+        if bar is not None:
+            first_bars[place] += bar
     path_bars = jax.tree.map(no_gradient, paths)  # their weights came as factors
     weight_bars.reverse()
     return tuple(weight_bars), factor_bars, path_bars, tuple(first_bars), begun_bar
@@ -261,30 +278,22 @@ _run_paths.defvjp(_paths_forward, _paths_backward)
 
 
 def _pull_stage(
-    stage: Stage,
-    path: Path,
-    weights: StageWeights,
-    states: States,
-    outputs: _Outputs,
-    bars: States,
-    begun: Begun | None,
-) -> tuple[StageWeights, Array, States, Begun | None]:
-    """Cotangents of a stage's weights, its path's weights and the states before it.
+    stage: Stage, path: Path, weights: StageWeights, ran: _Ran, bars: States
+) -> tuple[StageWeights, Array, Begun, Start]:
+    """Cotangents of a stage's weights, its path's weights and what it begins with.
 
-    And of what it begins with, where that is given; else it is made of the states.
+    And of the states before it, None where only what the first stage begins with, which
+    is given to it, has read them.
 
     Args:
       stage: the stage.
       path: what its cells run.
       weights: of the stage.
-      states: before the stage.
-      outputs: of its cells.
+      ran: what was kept of it.
       bars: cotangents of the states after the stage.
-      begun: what it begins with, if it was made elsewhere.
     """
     around, edges = weights
-    begin = stage.begin if begun is None else lambda *_: begun
-    (entries, start), pull_begin = jax.vjp(begin, around, states)
+    (entries, start), pull_begin, outputs = ran
 
     def run(
         shared: Tree, own: Tree, reads: Start, *, number: Array, output: Array
@@ -300,15 +309,17 @@ def _pull_stage(
     else:
         pulled = _pull_loop(run, shared, edges, start, outputs, inside)
     (around_bar, factor_bar, entries_bar), edges_bar, start_bar = pulled
-    begin_bar, states_bar = pull_begin((entries_bar, start_bar))
-    around_bar = jax.tree.map(jnp.add, around_bar, begin_bar)
+    begun_bar = entries_bar, start_bar
     # States after the stage that are from before it pass their cotangents on.
     through = bars[: len(bars) - len(inside)]
-    older = states_bar[: len(states_bar) - len(through)]
-    newer = map(jnp.add, states_bar[len(older) :], through)
-    own_bar = StageWeights(around_bar, edges_bar)
-    begun_bar = None if begun is None else (entries_bar, start_bar)
-    return own_bar, factor_bar, (*older, *newer), begun_bar
+    if pull_begin is None:
+        before = (*(None for _ in inside), *through)
+    else:
+        begin_bar, states_bar = pull_begin(begun_bar)
+        around_bar = jax.tree.map(jnp.add, around_bar, begin_bar)
+        older, newer = states_bar[: len(inside)], states_bar[len(inside) :]
+        before = (*older, *map(jnp.add, newer, through))
+    return StageWeights(around_bar, edges_bar), factor_bar, begun_bar, before
 
 
 def _pull_only(
