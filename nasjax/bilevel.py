@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nasjax import losses
 from nasjax.base import Array, Key, Tree
 from nasjax.data.batches import Batch
-from nasjax.methods.base import Alpha, Method, Terms
-from nasjax.supernet import Architecture, Supernet
+from nasjax.methods.base import Alpha, Method, no_teacher
+from nasjax.objective import Loss, Metrics, Moment, Seen
+from nasjax.supernet import Supernet
 
 
 class SearchState(NamedTuple):
@@ -46,10 +46,6 @@ class Optimizers(NamedTuple):
 
     weights: optax.GradientTransformation
     alpha: optax.GradientTransformation
-
-
-#: Per-example sums of a step, to be divided by their counts.
-Metrics = dict[str, Array]
 
 
 def unrolled_arch_gradient(
@@ -125,97 +121,6 @@ def init_state(
     )
 
 
-class _Moment(NamedTuple):
-    """What both losses of one step share."""
-
-    memory: Tree
-    progress: Array
-    epoch: Array
-
-
-class _Seen(NamedTuple):
-    """What a loss shows beside its value.
-
-    Attributes:
-      architecture: what was run, with a leading K.
-      probs: ``[B, Y]`` softmax outputs, mean over the K sub-graphs.
-      metrics: sums over examples.
-    """
-
-    architecture: Architecture
-    probs: Array
-    metrics: Metrics
-
-
-def _loss(
-    weights: Tree,
-    alpha: Alpha,
-    batch: Batch,
-    key: Key,
-    *,
-    net: Supernet,
-    method: Method,
-    added: Callable[[Terms], Array],
-    moment: _Moment,
-) -> tuple[Array, _Seen]:
-    """Cross-entropy of the relaxed supernet plus what the method adds.
-
-    Summed over the method's sub-graphs, which are run one after the other. Consumes
-    the key.
-    """
-    axis = net.settings.context.axis_name
-    mean = partial(losses.weighted_mean, axis_name=axis)
-    architecture = method.relax(key, alpha, moment.progress, net.space)
-    states = net.stem(weights, batch.images)
-    if method.subgraphs is None:
-        architecture = jax.tree.map(lambda leaf: leaf[None], architecture)
-        logits = net.cells(weights, _first(architecture), states)[None]
-    else:
-        run = lambda one: net.cells(weights, one, states)  # noqa: E731
-        logits = jax.lax.map(run, architecture)  # [K, B, Y]
-
-    def forward(architecture: Architecture) -> Array:
-        fixed, entry = jax.lax.stop_gradient((weights, states))
-        return net.cells(fixed, architecture, entry)
-
-    def of_subgraph(architecture: Architecture, logits: Array) -> tuple[Array, Array]:
-        terms = Terms(
-            space=net.space,
-            alpha=alpha,
-            architecture=architecture,
-            logits=logits,
-            batch=batch,
-            **moment._asdict(),
-            forward=forward,
-            mean=partial(mean, weights=batch.weights),
-        )
-        errors = losses.cross_entropy_per_example(logits, batch.labels)
-        return terms.mean(errors), added(terms)
-
-    # What does not depend on the sub-graph is not repeated under vmap.
-    plain, extra = jax.vmap(of_subgraph)(architecture, logits)
-    hits = jax.vmap(losses.accuracy_hits, in_axes=(0, None))(logits, batch.labels)
-    count = _total(batch.weights, axis)
-    metrics = {
-        "loss": plain.mean() * count,
-        "accuracy": _total(hits.mean(axis=0) * batch.weights, axis),
-        "added_loss": extra.mean() * count,
-        "count": count,
-    }
-    probs = jax.nn.softmax(logits).mean(axis=0)
-    return (plain + extra).sum(), _Seen(architecture, probs, metrics)
-
-
-def _first(tree: Tree) -> Tree:
-    return jax.tree.map(lambda leaf: leaf[0], tree)
-
-
-def _total(values: Array, axis_name: str | None) -> Array:
-    """Sum over the batch of all devices."""
-    own = values.sum()
-    return own if axis_name is None else jax.lax.psum(own, axis_name)
-
-
 def make_step(
     net: Supernet,
     method: Method,
@@ -248,13 +153,14 @@ def make_step(
         state: SearchState, train: Batch, valid: Batch
     ) -> tuple[SearchState, Metrics]:
         progress = state.step.astype(jnp.float32) / (steps_per_epoch * epochs)
-        moment = _Moment(state.memory, progress, state.step // steps_per_epoch)
+        moment = Moment(state.memory, progress, state.step // steps_per_epoch)
         step_key = jax.random.fold_in(state.key, state.step)
         arch_key, inner_key, weight_key = jax.random.split(step_key, 3)
-        loss = partial(_loss, net=net, method=method, moment=moment)
-        train_loss = partial(loss, batch=train, added=method.weight_loss)
+        of_alpha = Loss(net, method, method.arch_loss, no_teacher).value
+        of_weights = Loss(net, method, method.weight_loss, method.teach).value
+        train_loss = partial(of_weights, batch=train, moment=moment)
         passes = _Passes(
-            valid_loss=partial(loss, batch=valid, key=arch_key, added=method.arch_loss),
+            valid_loss=partial(of_alpha, batch=valid, key=arch_key, moment=moment),
             inner_loss=partial(train_loss, key=inner_key),
             train_loss=partial(train_loss, key=weight_key),
             batch=train,
@@ -269,7 +175,7 @@ def make_step(
     return step
 
 
-_LossFn = Callable[..., tuple[Array, _Seen]]
+_LossFn = Callable[..., tuple[Array, Seen]]
 _METRICS = ("loss", "accuracy", "added_loss", "count")
 _Carry = tuple[SearchState, Metrics]
 
@@ -281,7 +187,7 @@ class _Passes(NamedTuple):
     inner_loss: _LossFn
     train_loss: _LossFn
     batch: Batch
-    moment: _Moment
+    moment: Moment
     net: Supernet
     method: Method
     optimizers: Optimizers
@@ -341,7 +247,7 @@ class _Passes(NamedTuple):
         axis = self.net.settings.context.axis_name
         return gradient if axis is None else jax.lax.pmean(gradient, axis)
 
-    def _arch_gradient(self, state: SearchState) -> tuple[Alpha, _Seen]:
+    def _arch_gradient(self, state: SearchState) -> tuple[Alpha, Seen]:
         """Gradient of the validation loss in alpha, of the method's order."""
         if self.method.order == 1:  # at the weights as they are, xi = 0 of DARTS Eq. 7
             gradient = jax.grad(self.valid_loss, argnums=1, has_aux=True)

@@ -14,12 +14,13 @@ from jax import lax
 
 from nasjax import losses
 from nasjax.base import Array, Key, Tree
-from nasjax.bilevel import Metrics, SearchState
+from nasjax.bilevel import SearchState
 from nasjax.cell import without_drop
 from nasjax.data.augment import Augmentation
 from nasjax.data.batches import Batch, DeviceData, Half, epoch_order, take
 from nasjax.finite import STEPS, all_finite
 from nasjax.methods.base import Method
+from nasjax.objective import Metrics
 from nasjax.supernet import Architecture, Supernet
 
 

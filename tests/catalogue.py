@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from nasjax import bilevel, epoch, ops, optimizers, schedules, spaces, supernet
-from nasjax.bilevel import Metrics, Optimizers, SearchState
+from nasjax.bilevel import Optimizers, SearchState
 from nasjax.cell import Mixture, Path, apply_cell, cell_template, for_cell
 from nasjax.data import DeviceData, load, to_device
 from nasjax.data.batches import Batch, epoch_order, take
 from nasjax.epoch import DataKeys
 from nasjax.methods import METHODS, Method
+from nasjax.objective import Metrics
 from nasjax.parallel import Devices
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture, Settings, Supernet

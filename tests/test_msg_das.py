@@ -88,6 +88,7 @@ def guided(table, alpha, logits, weights, progress=0.5):
         epoch=jnp.int32(0),
         forward=forward,
         mean=functools.partial(losses.weighted_mean, weights=weights),
+        taught=method.teach(forward, alpha, spaces.darts()),
     )
     return method.weight_loss(terms)
 
@@ -127,7 +128,7 @@ def test_guidance_has_the_students_gradient_only():
     assert not any(leaf.any() for leaf in jax.tree.leaves(of_alpha))
     assert own[0].any()
     assert not own[2].any()
-    # `forward` of a step stops the gradient; here the loss itself has to.
+    # A step stops the gradient of what is taught; here the loss itself has to.
     assert not of_table.any()
 
 

@@ -41,6 +41,7 @@ class Terms(NamedTuple):
       forward: ``architecture -> logits`` of the same batch and weights, the weights
         under `stop_gradient`: for teachers, at no memory for a backward pass.
       mean: ``[B] -> scalar`` over the examples of weight 1, of all devices.
+      taught: by the method's `teach`; empty in alpha's loss.
     """
 
     space: SearchSpace
@@ -53,6 +54,21 @@ class Terms(NamedTuple):
     epoch: Array
     forward: Callable[[Architecture], Array]
     mean: Callable[[Array], Array]
+    taught: Mapping[str, Tree] = {}
+
+
+#: ``(forward, alpha, space) -> {name: tree}``, the first as in `Terms`.
+Teach = Callable[
+    [Callable[[Architecture], Array], Alpha, SearchSpace], Mapping[str, Tree]
+]
+
+
+def no_teacher(
+    forward: Callable[[Architecture], Array], alpha: Alpha, space: SearchSpace
+) -> Mapping[str, Tree]:
+    """Nothing that is taught."""
+    del forward, alpha, space
+    return {}
 
 
 def no_loss(terms: Terms) -> Array:
@@ -156,6 +172,8 @@ class Method(NamedTuple):
       adapt: the space the method searches in, given the one asked for.
       weight_loss: added to the training loss of the weights, once a sub-graph.
       arch_loss: added to the validation loss of alpha, once a sub-graph.
+      teach: ``(forward, alpha, space) -> {name: tree}``, which `weight_loss` reads as
+        ``terms.taught``: made once for all sub-graphs, without a gradient.
       project: ``(alpha, architecture) -> alpha`` after alpha's update, with the
         architecture its gradient was taken at, sub-graph after sub-graph.
       init_memory: ``(num_examples, num_classes) -> tree`` kept on the device; the
@@ -179,6 +197,7 @@ class Method(NamedTuple):
     adapt: Callable[[SearchSpace], SearchSpace] = same_space
     weight_loss: Callable[[Terms], Array] = no_loss
     arch_loss: Callable[[Terms], Array] = no_loss
+    teach: Teach = no_teacher
     project: Callable[[Alpha, Architecture], Alpha] = no_projection
     init_memory: Callable[[int, int], Tree] = no_memory
     remember: Callable[[Tree, Batch, Array, Array], Tree] = keep_memory

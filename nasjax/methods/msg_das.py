@@ -4,13 +4,14 @@ Gumbel-TopK draws them, the supernet's full mixture teaches them, and DropBlock 
 back the skip-connects, which would otherwise win.
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from nasjax import losses, relaxations, schedules
-from nasjax.base import Array, Key, Schedule
+from nasjax.base import Array, Key, Schedule, Tree
 from nasjax.cell import Drop, Mixture, Path, to_path
 from nasjax.dropblock import with_drop_block
 from nasjax.methods.base import (
@@ -96,16 +97,22 @@ def add_supernet_guidance(
 
     The added term is lambda * CE(p_super, p_k); the paper's minus sign is missing.
     """
+    first = method.teach
+
+    def teach(
+        forward: Callable[[Architecture], Array], alpha: Alpha, space: SearchSpace
+    ) -> Mapping[str, Tree]:
+        mixture = {
+            name: Mixture(relaxations.softmax(alpha[name])) for name in space.cell_types
+        }
+        teacher = jax.nn.softmax(forward(mixture))
+        return {**first(forward, alpha, space), "supernet": teacher}
 
     def guidance(terms: Terms) -> Array:
-        alpha = jax.lax.stop_gradient(terms.alpha)
-        mixture = {
-            name: Mixture(relaxations.softmax(alpha[name]))
-            for name in terms.space.cell_types
-        }
-        teacher = jax.nn.softmax(terms.forward(mixture))
+        teacher = terms.taught["supernet"]
         return terms.mean(losses.soft_cross_entropy(teacher, terms.logits))
 
+    method = method._replace(teach=teach)
     return add_weight_loss(method, guidance, strength=strength, name="guidance")
 
 

@@ -1,0 +1,150 @@
+"""What a step minimises: the loss of the sub-graphs of one pass."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+
+from nasjax import losses
+from nasjax.base import Array, Key, Tree
+from nasjax.data.batches import Batch
+from nasjax.methods.base import Alpha, Method, Teach, Terms
+from nasjax.subgraphs import summed
+from nasjax.supernet import Architecture, Supernet
+
+#: Per-example sums of a step, to be divided by their counts.
+Metrics = dict[str, Array]
+
+
+class Moment(NamedTuple):
+    """What both losses of one step share."""
+
+    memory: Tree
+    progress: Array
+    epoch: Array
+
+
+class Seen(NamedTuple):
+    """What a loss shows beside its value.
+
+    Attributes:
+      architecture: what was run, with a leading K.
+      probs: ``[B, Y]`` softmax outputs, mean over the K sub-graphs.
+      metrics: sums over examples.
+    """
+
+    architecture: Architecture
+    probs: Array
+    metrics: Metrics
+
+
+class _Fixed(NamedTuple):
+    """What the losses of all sub-graphs read and have no gradient of."""
+
+    batch: Batch
+    moment: Moment
+    taught: Mapping[str, Tree]
+
+
+class _One(NamedTuple):
+    """What the loss of one sub-graph shows.
+
+    Attributes:
+      logits: ``[B, Y]``.
+      plain: the cross-entropy.
+      added: what the method adds to it.
+    """
+
+    logits: Array
+    plain: Array
+    added: Array
+
+
+_Shared = tuple[Tree, Alpha, Any]  # weights, alpha, and what the stem has made
+
+
+class Loss(NamedTuple):
+    """Cross-entropy of the relaxed supernet plus what the method adds.
+
+    Summed over the method's sub-graphs, which are run one after the other.
+
+    Attributes:
+      net: the supernet.
+      method: the search method.
+      added: of the method, to this loss.
+      teach: what that reads.
+    """
+
+    net: Supernet
+    method: Method
+    added: Callable[[Terms], Array]
+    teach: Teach
+
+    def value(
+        self, weights: Tree, alpha: Alpha, batch: Batch, key: Key, *, moment: Moment
+    ) -> tuple[Array, Seen]:
+        """The value, and what it shows. Consumes the key."""
+        net, method = self.net, self.method
+        architecture = method.relax(key, alpha, moment.progress, net.space)
+        shared = weights, alpha, net.stem(weights, batch.images)
+        fixed_alpha = jax.lax.stop_gradient(alpha)
+        taught = self.teach(self._forward(shared), fixed_alpha, net.space)
+        fixed = _Fixed(batch, moment, taught)
+        if method.subgraphs is None:
+            value, seen = self._one(shared, fixed, architecture)
+            add_axis = partial(jax.tree.map, lambda leaf: leaf[None])
+            architecture, seen = add_axis((architecture, seen))
+        else:
+            value, seen = summed(self._one, shared, fixed, architecture)
+        return value, self._seen(architecture, seen, batch)
+
+    def _forward(self, shared: _Shared) -> Callable[[Architecture], Array]:
+        weights, _, states = jax.lax.stop_gradient(shared)
+        return lambda architecture: self.net.cells(weights, architecture, states)
+
+    def _one(
+        self, shared: _Shared, fixed: _Fixed, architecture: Architecture
+    ) -> tuple[Array, _One]:
+        """Of one sub-graph."""
+        weights, alpha, states = shared
+        batch = fixed.batch
+        logits = self.net.cells(weights, architecture, states)
+        terms = Terms(
+            space=self.net.space,
+            alpha=alpha,
+            architecture=architecture,
+            logits=logits,
+            batch=batch,
+            **fixed.moment._asdict(),
+            forward=self._forward(shared),
+            mean=partial(
+                losses.weighted_mean, weights=batch.weights, axis_name=self._axis
+            ),
+            taught=fixed.taught,
+        )
+        errors = losses.cross_entropy_per_example(logits, batch.labels)
+        plain, added = terms.mean(errors), self.added(terms)
+        return plain + added, _One(logits, plain, added)
+
+    def _seen(self, architecture: Architecture, seen: _One, batch: Batch) -> Seen:
+        hits = jax.vmap(losses.accuracy_hits, in_axes=(0, None))
+        correct = hits(seen.logits, batch.labels).mean(axis=0)
+        count = _total(batch.weights, self._axis)
+        metrics = {
+            "loss": seen.plain.mean() * count,
+            "accuracy": _total(correct * batch.weights, self._axis),
+            "added_loss": seen.added.mean() * count,
+            "count": count,
+        }
+        return Seen(architecture, jax.nn.softmax(seen.logits).mean(axis=0), metrics)
+
+    @property
+    def _axis(self) -> str | None:
+        return self.net.settings.context.axis_name
+
+
+def _total(values: Array, axis_name: str | None) -> Array:
+    """Sum over the batch of all devices."""
+    own = values.sum()
+    return own if axis_name is None else jax.lax.psum(own, axis_name)
