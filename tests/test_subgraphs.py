@@ -15,7 +15,7 @@ def loss(shared, fixed, one):
     weights, alpha = shared
     rows, labels = fixed
     strength, number = one
-    hidden = jnp.sin(rows @ weights[number]) * strength + alpha
+    hidden = jnp.sin(rows @ weights[number]) * strength + alpha[None]
     return (hidden[labels] ** 2).sum(), hidden
 
 
