@@ -14,6 +14,7 @@ from nasjax.base import Array, Tree
 from nasjax.cell.architecture import Path
 from nasjax.cell.edges import EdgeGroup, merge, pass_by, split
 from nasjax.cell.recompute import no_gradient
+from nasjax.cell.rows import Rows, add_total, put_row, rows_of, so_far, take_row
 from nasjax.ops import Context, Operation
 from nasjax.space import SearchSpace
 
@@ -97,18 +98,31 @@ def _before_norm(
     return lambda weights, x: inner(weights.get(op.name, {}), x, stride, context)
 
 
-def _run(loop: _PathLoop, op: Operation, edge: _Edge, x: Array) -> _Ran:
+def _run(
+    loop: _PathLoop, op: Operation, edge: _Edge, x: Array, total: Array
+) -> tuple[Array, _Ran | None]:
+    """The sum with an edge's weighted output, and what the operation gave."""
     inner = _before_norm(loop, op)
     if inner is None:
-        return _Ran(_apply(loop, op, edge, edge.weights, x), _no_scale(x))
-    before = inner(edge.weights, x)
-    return _Ran(*primitives.normalised(before, axis_name=loop.context.norm_axis))
+        ran = _Ran(_apply(loop, op, edge, edge.weights, x), _no_scale(x))
+    else:
+        before = inner(edge.weights, x)
+        axis = loop.context.norm_axis
+        ran = _Ran(*primitives.normalised(before, axis_name=axis))
+    total += primitives.weighted(ran.output, edge.factor)
+    return total, ran if loop.keep else None
 
 
 def _pull(
-    loop: _PathLoop, op: Operation, edge: _Edge, x: Array, ran: _Ran | None, bar: Array
-) -> tuple[Tree, Array, Array]:
-    """Cotangents of an edge's weights, its factor and its input.
+    loop: _PathLoop,
+    op: Operation,
+    edge: _Edge,
+    x: Array,
+    ran: _Ran | None,
+    bar: Array,
+    total: Array,
+) -> tuple[Array, tuple[Tree, Array]]:
+    """The sum with the cotangent of an edge's input; those of its weights and factor.
 
     Args:
       loop: the constants.
@@ -118,6 +132,7 @@ def _pull(
       ran: what the operation gave, where that was kept; the compiler then leaves out
         the products that gave it.
       bar: cotangent of the weighted output.
+      total: cotangent of the input so far.
     """
     inner = None if ran is None else _before_norm(loop, op)
     run = inner or partial(_apply, loop, op, edge)
@@ -129,25 +144,31 @@ def _pull(
         axis = loop.context.norm_axis
         y_bar = primitives.pull_normalised(*ran, y_bar, axis_name=axis)
     weights_bar, x_bar = pull(y_bar)
-    return weights_bar, factor_bar, x_bar
+    return total + x_bar, (weights_bar, factor_bar)
 
 
 def _no_scale(x: Array) -> Array:
     return jnp.zeros(x.shape[0], jnp.float32)
 
 
-def _run_nothing(loop: _PathLoop, edge: _Edge, x: Array) -> _Ran:
+def _run_nothing(
+    loop: _PathLoop, edge: _Edge, x: Array, total: Array
+) -> tuple[Array, _Ran | None]:
     del edge
-    stride = loop.group.stride
-    return _Ran(jnp.zeros_like(x[:, ::stride, ::stride]), _no_scale(x))
+    return total, _Ran(jnp.zeros_like(total), _no_scale(x)) if loop.keep else None
 
 
 def _pull_nothing(
-    loop: _PathLoop, edge: _Edge, x: Array, ran: _Ran | None, bar: Array
-) -> tuple[Tree, Array, Array]:
-    del loop, ran, bar
-    zeros = jax.tree.map(jnp.zeros_like, (edge.weights, edge.factor, x))
-    return zeros[0], zeros[1], zeros[2]
+    loop: _PathLoop,
+    edge: _Edge,
+    x: Array,
+    ran: _Ran | None,
+    bar: Array,
+    total: Array,
+) -> tuple[Array, tuple[Tree, Array]]:
+    del loop, x, ran, bar
+    zeros = jax.tree.map(jnp.zeros_like, (edge.weights, edge.factor))
+    return total, (zeros[0], zeros[1])
 
 
 def _branches(loop: _PathLoop, some: Any, nothing: Any) -> list[Callable[..., Any]]:
@@ -176,20 +197,75 @@ def _edges(loop: _PathLoop, path: Path, weights: Tree, factor: Array) -> _Edge:
 def _run_edges(
     loop: _PathLoop, edges: _Edge, reads: Array | None, states: Array
 ) -> tuple[Array, _Ran | None]:
-    """The states with every edge's output added, and what each gave, if it is kept."""
+    """The states with every edge's output added, and what each gave, if it is kept.
 
-    def run(branch: Callable[..., _Ran], states: Array, edge: _Edge) -> _Ran:
-        return branch(edge, (states if reads is None else reads)[edge.source])
+    Edges are sorted by target, so that a state is finished before it is read.
+    """
+
+    def run(
+        branch: Callable[..., Any],
+        states: Array,
+        turn: tuple[_Edge, Rows],
+        total: Array,
+    ) -> Any:
+        # A branch takes its state from all of them: what it does first reads it there.
+        edge, row = turn
+        x = take_row(states if reads is None else reads, edge.source)
+        return branch(edge, x, so_far(total, row))
 
     runs = [partial(run, branch) for branch in _branches(loop, _run, _run_nothing)]
 
-    def step(states: Array, edge: _Edge) -> tuple[Array, _Ran | None]:
-        # A branch takes its state from all of them: what it does first reads it there.
-        ran = lax.switch(edge.runs, runs, states, edge)
-        added = primitives.weighted(ran.output, edge.factor)
-        return states.at[edge.target].add(added), ran if loop.keep else None
+    def step(carry: tuple[Array, Array], turn: tuple[_Edge, Rows]) -> tuple[Any, Any]:
+        (states, total), (edge, row) = carry, turn
+        total, ran = lax.switch(edge.runs, runs, states, turn, total)
+        return (add_total(states, total, row), total), ran
 
-    return lax.scan(step, states, edges)
+    rows = rows_of([target - loop.first for target in loop.group.targets])
+    start = states, jnp.zeros_like(states[0])
+    (states, _), ran = lax.scan(step, start, (edges, rows))
+    return states, ran
+
+
+def _pull_edges(
+    loop: _PathLoop, edges: _Edge, kept: Array, ran: _Ran | None, cotangent: Array
+) -> tuple[Array, tuple[Tree, Array]]:
+    """Cotangents of what the edges read; of their weights and factors.
+
+    Edges are sorted by source, the last first, so that the cotangent of a state is
+    finished before an edge that adds to the state reads it.
+    """
+    inside = not loop.group.from_inputs
+    pairs = list(zip(edges.source, edges.target, strict=True))
+    order = sorted(range(len(pairs)), key=pairs.__getitem__, reverse=True)
+
+    def pull(
+        branch: Callable[..., Any],
+        bars: Array,
+        turn: tuple[_Edge, Rows],
+        ran: _Ran | None,
+        total: Array,
+    ) -> Any:
+        edge, row = turn
+        bar = take_row(bars if inside else cotangent, edge.target)
+        total = so_far(total, row)
+        return branch(edge, take_row(kept, edge.source), ran, bar, total)
+
+    pulls = [partial(pull, branch) for branch in _branches(loop, _pull, _pull_nothing)]
+
+    def step(carry: tuple[Array, Array, Tree], turn: tuple[Array, Rows]) -> Any:
+        (bars, total, found), (number, row) = carry, turn
+        edge, own = jax.tree.map(lambda leaf: take_row(leaf, number), (edges, ran))
+        total, one = lax.switch(edge.runs, pulls, bars, (edge, row), own, total)
+        found = jax.tree.map(lambda rows, row: put_row(rows, row, number), found, one)
+        return (add_total(bars, total, row), total, found), None
+
+    rows = rows_of([edges.source[number] for number in order])
+    bars = cotangent if inside else jnp.zeros_like(kept)
+    found = jax.tree.map(jnp.zeros_like, (edges.weights, edges.factor))
+    start = bars, jnp.zeros_like(bars[0]), found
+    numbers: Any = np.array(order, np.int32)
+    (bars, _, found), _ = lax.scan(step, start, (numbers, rows))
+    return bars, found
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -205,7 +281,7 @@ def _path_edges(
     """The states with every edge's output added.
 
     Its gradient keeps the finished states, and nothing of an edge that is not to be
-    kept: edges are sorted by target, so that a state is finished before it is read.
+    kept.
     """
     if finished is not None:
         return finished
@@ -234,37 +310,13 @@ def _path_backward(
     loop: _PathLoop, residuals: tuple[Any, ...], cotangent: Array
 ) -> tuple[Any, ...]:
     path, weights, factor, kept, ran = residuals
-    inside = not loop.group.from_inputs
-
-    def pull(
-        branch: Callable[..., Any], states_bar: Array, edge: _Edge, ran: _Ran | None
-    ) -> Any:
-        return branch(edge, kept[edge.source], ran, states_bar[edge.target])
-
-    pulls = [partial(pull, branch) for branch in _branches(loop, _pull, _pull_nothing)]
-
-    def step(
-        bars: tuple[Array, Array], one: tuple[_Edge, _Ran | None]
-    ) -> tuple[Any, Any]:
-        (states_bar, reads_bar), (edge, ran) = bars, one
-        weights_bar, factor_bar, x_bar = lax.switch(
-            edge.runs, pulls, states_bar, edge, ran
-        )
-        if inside:
-            states_bar = states_bar.at[edge.source].add(x_bar)
-        else:
-            reads_bar = reads_bar.at[edge.source].add(x_bar)
-        return (states_bar, reads_bar), (weights_bar, factor_bar)
-
-    start = cotangent, jnp.zeros((0,) if inside else kept.shape, kept.dtype)
     edges = _edges(loop, path, weights, factor)
-    (states_bar, reads_bar), (weights_bar, factor_bar) = lax.scan(
-        step, start, (edges, ran), reverse=True
-    )
+    bars, (weights_bar, factor_bar) = _pull_edges(loop, edges, kept, ran, cotangent)
     # Path's own cotangent is for its integers and keys; its weight came as `factor`.
     path_bar = jax.tree.map(no_gradient, path)
-    read = None if inside else reads_bar
-    return path_bar, weights_bar, factor_bar, read, states_bar, None
+    if loop.group.from_inputs:
+        return path_bar, weights_bar, factor_bar, bars, cotangent, None
+    return path_bar, weights_bar, factor_bar, None, bars, None
 
 
 _path_edges.defvjp(_path_forward, _path_backward)

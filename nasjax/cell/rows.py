@@ -1,0 +1,67 @@
+"""A loop that adds to the rows of a stack, each of them for several turns.
+
+A CPU writes into a stack on one thread. What the turns of one row add is therefore
+summed by itself, on all threads, and the stack is written once a row.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from nasjax.base import Array
+
+#: A row of a stack ``[S, ...]``; its number is not negative.
+take_row = partial(
+    lax.dynamic_index_in_dim, keepdims=False, allow_negative_indices=False
+)
+#: A stack with a row replaced.
+put_row = partial(lax.dynamic_update_index_in_dim, axis=0, allow_negative_indices=False)
+
+
+class Rows(NamedTuple):
+    """The row that a turn adds to; of all turns, stacked.
+
+    Attributes:
+      at: its number.
+      starts: whether the turn before adds to another one, or there is none.
+      ends: whether the turn after adds to another one, or there is none.
+    """
+
+    at: Any
+    starts: Any
+    ends: Any
+
+
+def rows_of(turns: Sequence[int]) -> Rows:
+    """The rows, turn by turn; the turns of one row must follow one another.
+
+    >>> rows_of([2, 2, 3]).ends
+    array([False,  True,  True])
+    """
+    at = np.array(turns, np.int32)
+    changes = at[1:] != at[:-1]
+    return Rows(at, np.append(True, changes), np.append(changes, True))
+
+
+def so_far(total: Array, row: Rows) -> Array:
+    """``[...]``, what turns before this one have added to its row.
+
+    Args:
+      total: the sum after the turn before, of whatever row.
+      row: of this turn.
+    """
+    return jnp.where(row.starts, jnp.zeros_like(total), total)
+
+
+def add_total(stack: Array, total: Array, row: Rows) -> Array:
+    """The stack ``[S, ...]`` with a row's sum added to it, if the turn ends the row."""
+
+    def add() -> Array:
+        # Not `take_row` and `put_row`, of which the compiler makes two passes.
+        return stack.at[row.at].add(total, mode="promise_in_bounds")
+
+    return lax.cond(row.ends, add, lambda: stack)
