@@ -119,18 +119,17 @@ def _taps(x: Array, cotangent: Array, k: int, stride: int, dilation: int) -> Arr
     padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     columns = max(n for n in range(1, _COLUMNS + 1) if width % n == 0)
     blocks = width // columns
+    at = partial(lax.dynamic_slice, allow_negative_indices=False)
 
     def product(row: Array, column: Array) -> Array:
         start = (0, row * stride, column * stride, 0)
-        seen = lax.dynamic_slice(padded, start, (channels, span, span, batch))
+        seen = at(padded, start, (channels, span, span, batch))
         window = seen[:, ::dilation, ::dilation].astype(jnp.float32)
-        pixel = lax.dynamic_slice(
-            cotangent, (0, row, column, 0), (channels, 1, 1, batch)
-        )
+        pixel = at(cotangent, (0, row, column, 0), (channels, 1, 1, batch))
         return window * pixel.astype(jnp.float32)
 
     def step(number: Array, total: Array) -> Array:
-        row, first = number // blocks, number % blocks * columns
+        row, first = lax.div(number, blocks), lax.rem(number, blocks) * columns
         for column in range(columns):
             total += product(row, first + column)
         return total
