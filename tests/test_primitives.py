@@ -347,12 +347,18 @@ def test_batch_norm_of_a_constant_channel_is_zero_with_a_finite_gradient():
     assert np.isfinite(gradient).all()
 
 
-def test_affine_scales_and_shifts_each_channel():
-    x, scale, offset = normal(0, 3, 2, 2, 2), normal(1, 3), normal(2, 3)
-    value = primitives.affine(*map(jnp.asarray, (x, scale, offset)))
-    for channel in range(3):
-        expected = np.float64(x[channel]) * scale[channel] + offset[channel]
-        assert_close(value[channel], expected)
+def test_affine_and_its_gradients():
+    x, cotangent = normal(0, CHANNELS, 4, 5, BATCH), normal(1, CHANNELS, 4, 5, BATCH)
+    scale, offset = normal(2, CHANNELS), normal(3, CHANNELS)
+    value, *gradients = pullback(primitives.affine, cotangent, x, scale, offset)
+    wide, bar = np.float64(x), np.float64(cotangent)
+    by_channel = scale[:, None, None, None], offset[:, None, None, None]
+    assert_close(value, wide * by_channel[0] + by_channel[1])
+    sums = [np.sum(terms, axis=(1, 2, 3)) for terms in (bar * wide, bar)]
+    for gradient, expected in zip(
+        gradients, (bar * by_channel[0], *sums), strict=True
+    ):
+        assert_close(gradient, expected)
 
 
 def test_weighted_and_its_gradients():
@@ -387,6 +393,7 @@ CASES = {
     "max 2x2": (primitives.max_pool_2x2,),
     "batch_norm": (primitives.batch_norm,),
     "weighted": (lambda x, k: primitives.weighted(x, k[0, 0, 0]), KERNEL),
+    "affine": (lambda x, k: primitives.affine(x, k[:, 0, 0], k[:, 0, 1]), KERNEL),
 }
 
 

@@ -144,9 +144,28 @@ def _sums_of_cotangent(cotangent: Array, x: Array, mean: Array) -> tuple[Array, 
 _normalise.defvjp(_normalise_forward, _normalise_backward)
 
 
+@jax.custom_vjp
 def affine(x: Array, scale: Array, offset: Array) -> Array:
     """``x * scale + offset`` by channel: ``[C, H, W, B]``, ``[C]``, ``[C]``."""
     return x * expand(scale.astype(x.dtype)) + expand(offset.astype(x.dtype))
+
+
+def _affine_forward(
+    x: Array, scale: Array, offset: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    return affine(x, scale, offset), (x, scale)
+
+
+def _affine_backward(
+    residuals: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array, Array]:
+    x, scale = residuals
+    g, wide = cotangent.astype(jnp.float32), x.astype(jnp.float32)
+    offset_bar, scale_bar = apart(_sums_of_cotangent)(g, wide, jnp.zeros_like(scale))
+    return cotangent * expand(scale.astype(x.dtype)), scale_bar, offset_bar
+
+
+affine.defvjp(_affine_forward, _affine_backward)
 
 
 def _products_per_channel(x: Array, y: Array) -> Array:
