@@ -355,9 +355,7 @@ def test_affine_and_its_gradients():
     by_channel = scale[:, None, None, None], offset[:, None, None, None]
     assert_close(value, wide * by_channel[0] + by_channel[1])
     sums = [np.sum(terms, axis=(1, 2, 3)) for terms in (bar * wide, bar)]
-    for gradient, expected in zip(
-        gradients, (bar * by_channel[0], *sums), strict=True
-    ):
+    for gradient, expected in zip(gradients, (bar * by_channel[0], *sums), strict=True):
         assert_close(gradient, expected)
 
 
