@@ -128,6 +128,14 @@ def test_a_repeated_step_is_timed_each_time():
     assert max(found["step_cpu_seconds"]) < 0.02  # asleep
 
 
+def test_steps_in_turn_are_run_one_of_each_after_the_other():
+    order = []
+    steps = [lambda: order.append("a"), lambda: (order.append("b"), time.sleep(0.02))]
+    short, long = timing.in_turn(steps, 5)
+    assert order == ["a", "b"] * 5
+    assert short["step_seconds_max"] < 0.02 <= long["step_seconds_min"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="of the system's own account")
 def test_the_peak_of_a_process_is_seen_and_forgotten():
     before = timing.process_peak_bytes()
@@ -185,6 +193,26 @@ def test_the_command_prints_one_line(tmp_path):
     assert file.read_text().count("\n| random, nasbench201 | 2, 1, 2 |") == 1
 
 
+def test_a_share_is_of_steps_run_in_turn():
+    done = benchmark(
+        "--what=share",
+        "--method=random",
+        "--space=nasbench201",
+        "--channels=2",
+        "--num_cells=1",
+        "--batch_size=2",
+    )
+    assert done.code == 0, done.err
+    (line,) = map(json.loads, done.out.splitlines())
+    own, mixture = line["step_seconds"], line["mixture_step_seconds"]
+    ratios = sorted(a / b for a, b in zip(own, mixture, strict=True))
+    assert len(ratios) == 5
+    assert line["share_of_mixture"] == pytest.approx(ratios[2])
+    assert line["share_of_mixture_min"] == pytest.approx(ratios[0])
+    assert line["share_of_mixture_max"] == pytest.approx(ratios[4])
+    assert line["cpu_share_of_mixture"] > 0
+
+
 def test_pytorchs_figures_are_those_of_its_faster_format():
     options = suite.Options(torch=True, space="nasbench201")
     settings = {
@@ -208,6 +236,7 @@ def test_pytorchs_figures_are_those_of_its_faster_format():
         ("--method=enas", "flag --method is 'enas'; it must be one of darts, gdas"),
         ("--channels=0", "flag --channels=0"),
         ("--compile_torch", "flag --compile_torch needs --against=torch"),
+        ("--what=share", "flag --method is 'darts', the mixture itself"),
     ],
 )
 def test_bad_flags_are_one_line(flag, message):
@@ -218,6 +247,8 @@ def test_bad_flags_are_one_line(flag, message):
 
 
 def test_what_pytorch_cannot_do_is_told(monkeypatch):
+    with pytest.raises(InputError, match="--what=share has none of it"):
+        next(suite.share(suite.Options(method="gdas", torch=True)))
     with pytest.raises(InputError, match="no counterpart of pc_darts, only of darts"):
         next(suite.search_step(suite.Options(method="pc_darts", torch=True)))
     monkeypatch.setitem(sys.modules, "torch", None)  # as where it is not installed
@@ -248,6 +279,9 @@ def test_the_table_has_a_row_for_every_kind_of_line():
     lines = [
         step | there | {"what": "search_step", "method": "darts", "space": "darts"},
         step | {"what": "retrain_step", "genotype": "DARTS_V2"},
+        step
+        | {"what": "share", "method": "gdas", "space": "darts"}
+        | {"share_of_mixture": 0.2},
         step | {"what": "ring", "ring_share_of_step": 0.001},
         step | {"what": "devices", "num_devices": 4, "step_of_one_device": 1.1},
         {"what": "depthwise", "kernel_size": 5, "dilation": 1, "side": "nasjax"}
@@ -256,6 +290,7 @@ def test_the_table_has_a_row_for_every_kind_of_line():
     text = table.markdown(lines)
     assert "| darts, darts | 16, 8, 64 | 50.0 s | 2 s (1.5 s to 2.5 s) |" in text
     assert "| 5 s | 4 s | 0.50 × |" in text
+    assert "| gdas, darts: 0.20 × of the mixture |" in text
     assert "| ring: 0.10 % of an SD-DARTS step |" in text
     assert "| 4 devices: 1.10 × of one |" in text
     assert "| 5×5 | 1 | nasjax shift | 12.00 ms | 0.0 |" in text

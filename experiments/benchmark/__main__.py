@@ -3,6 +3,7 @@
     python -m experiments.benchmark --what=search_step [--method=darts] [--space=darts]
         [--channels=16] [--num_cells=8] [--batch_size=64] [--dtype=float32]
         [--against=torch] [--compile_torch]
+    python -m experiments.benchmark --what=share --method=msg_das [--num_steps=20]
     python -m experiments.benchmark --what=retrain_step [--genotype=DARTS_V2]
     python -m experiments.benchmark --what=depthwise|ring|devices
     python -m experiments.benchmark --what=table --against=torch [--markdown=FILE]

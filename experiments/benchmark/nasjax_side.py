@@ -4,6 +4,7 @@ A search's step is timed in the middle of the search, where teachers teach, path
 dropped and every method trains alpha; the batches stay the same, the draws do not.
 """
 
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +13,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.benchmark.timing import forget_peak, process_peak_bytes, repeat
+from experiments.benchmark.timing import (
+    forget_peak,
+    in_turn,
+    process_peak_bytes,
+    repeat,
+)
 from nasjax import (
     bilevel,
     losses,
@@ -42,6 +48,24 @@ class Program(NamedTuple):
 
     step: _Step
     new_state: Callable[[], bilevel.SearchState]
+
+
+class _Started(NamedTuple):
+    """A compiled step that has run once.
+
+    Attributes:
+      run: one step more, from where the last one ended; returns when it is done.
+      found: the seconds until the first had been run.
+      images: of a step.
+      peak_bytes: the compiler's memory analysis.
+      process_peak_bytes: of the process until then.
+    """
+
+    run: Callable[[], None]
+    found: dict[str, Any]
+    images: int
+    peak_bytes: int
+    process_peak_bytes: int
 
 
 def program(
@@ -86,32 +110,45 @@ def program(
     return Program(step, new_state)
 
 
-def search_step(
-    *,
-    method: str,
-    space: str,
-    channels: int,
-    num_cells: int,
-    batch_size: int,
-    dtype: str,
-    depthwise: str,
-    num_steps: int,
-) -> dict[str, Any]:
-    """Time the bilevel step of a method."""
-    step, new_state = program(
-        methods.METHODS[method](),
-        space=space,
-        channels=channels,
-        num_cells=num_cells,
-        batch_size=batch_size,
-        dtype=dtype,
-        depthwise=depthwise,
-    )
+def search_step(*, num_steps: int, **settings: Any) -> dict[str, Any]:
+    """Time the bilevel step of a method, whose name and sizes are the settings."""
+    started = _search(**settings)
+    return started.found | _measured(started, repeat(started.run, num_steps))
+
+
+def share(*, method: str, num_steps: int, **sizes: Any) -> dict[str, Any]:
+    """Time the bilevel steps of a method and of DARTS's mixture in turn."""
+    mixture, own = (_search(method=name, **sizes) for name in ("darts", method))
+    whole, part = in_turn([mixture.run, own.run], num_steps)
+    shares = {
+        name: [a / b for a, b in zip(part[name], whole[name], strict=True)]
+        for name in ("step_seconds", "step_cpu_seconds")
+    }
+    return {
+        **own.found,
+        **_measured(own, part),
+        "mixture_step_seconds_median": whole["step_seconds_median"],
+        "mixture_step_seconds": whole["step_seconds"],
+        "mixture_step_cpu_seconds": whole["step_cpu_seconds"],
+        "share_of_mixture": statistics.median(shares["step_seconds"]),
+        "share_of_mixture_min": min(shares["step_seconds"]),
+        "share_of_mixture_max": max(shares["step_seconds"]),
+        "cpu_share_of_mixture": statistics.median(shares["step_cpu_seconds"]),
+    }
+
+
+def _search(*, method: str, batch_size: int, **sizes: Any) -> _Started:
+    """The bilevel step of a method, begun on two batches."""
+    step, new_state = program(methods.METHODS[method](), batch_size=batch_size, **sizes)
     state = jax.jit(new_state)()
-    found = {"weights": supernet.count(state.weights)}
-    step = jax.jit(step, donate_argnums=0)
-    batches = _batches(batch_size)
-    return found | _timed(step, state, batches, num_steps, images=2 * batch_size)
+    started = _start(
+        jax.jit(step, donate_argnums=0),
+        state,
+        _batches(batch_size),
+        images=2 * batch_size,
+    )
+    count = {"weights": supernet.count(state.weights)}
+    return started._replace(found=count | started.found)
 
 
 def devices(
@@ -320,10 +357,8 @@ def _batches(batch_size: int) -> tuple[Batch, Batch]:
     return one(1), one(2)
 
 
-def _timed(
-    step: Any, state: Tree, others: tuple[Any, ...], num_steps: int, *, images: int
-) -> dict[str, Any]:
-    """Trace, compile and repeat ``(state, *others) -> (state, result)``."""
+def _start(step: Any, state: Tree, others: tuple[Any, ...], *, images: int) -> _Started:
+    """Trace, compile and run once ``(state, *others) -> (state, result)``."""
     jax.block_until_ready((state, others))
     started = time.perf_counter()
     lowered = step.lower(state, *others)
@@ -342,14 +377,26 @@ def _timed(
         "trace_seconds": traced - started,
         "compile_seconds": compiled_at - traced,
     }
-    compile_peak = process_peak_bytes()
+    peak = process_peak_bytes()
     forget_peak()
-    found |= repeat(run, num_steps)
-    return found | {
-        "images_per_second": images / found["step_seconds_median"],
-        "peak_bytes": peak_bytes(compiled),
+    return _Started(run, found, images, peak_bytes(compiled), peak)
+
+
+def _measured(started: _Started, steps: dict[str, Any]) -> dict[str, Any]:
+    """The steps' figures, and what they say with the step's size."""
+    return steps | {
+        "images_per_second": started.images / steps["step_seconds_median"],
+        "peak_bytes": started.peak_bytes,
         # Of the steps alone, where the system can tell it from the compilation's.
         "steps_process_peak_bytes": process_peak_bytes(),
-        "process_peak_bytes": max(compile_peak, process_peak_bytes()),
+        "process_peak_bytes": max(started.process_peak_bytes, process_peak_bytes()),
         "device": jax.devices()[0].device_kind,
     }
+
+
+def _timed(
+    step: Any, state: Tree, others: tuple[Any, ...], num_steps: int, *, images: int
+) -> dict[str, Any]:
+    """`_start` and what its repetition takes."""
+    started = _start(step, state, others, images=images)
+    return started.found | _measured(started, repeat(started.run, num_steps))

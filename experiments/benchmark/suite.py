@@ -118,6 +118,29 @@ def search_step(options: Options) -> Iterator[Line]:
     yield head | ours | _torch(options, "search_step", settings) | machine.facts()
 
 
+def share(options: Options) -> Iterator[Line]:
+    """What a method's step takes of the mixture's, both steps in turn.
+
+    Raises:
+      InputError: the method is the mixture itself, or PyTorch is asked for.
+    """
+    if options.torch:
+        raise InputError("flag --against is 'torch'; --what=share has none of it")
+    if options.method == "darts":
+        raise InputError(
+            "flag --method is 'darts', the mixture itself; --what=share takes another"
+        )
+    sizes = options.search_sizes() | {
+        "method": options.method,
+        "depthwise": options.depthwise,
+    }
+    yield (
+        {"what": "share", **sizes}
+        | measure("nasjax", "share", **sizes)
+        | machine.facts()
+    )
+
+
 def retrain_step(options: Options) -> Iterator[Line]:
     """The step that trains a discrete network."""
     genotype = genotypes.get(options.genotype)
@@ -211,6 +234,7 @@ def _torch(options: Options, job: str, settings: Mapping[str, Any]) -> Line:
 #: By the name the flag gives.
 MEASUREMENTS = {
     "search_step": search_step,
+    "share": share,
     "retrain_step": retrain_step,
     "depthwise": depthwise,
     "ring": ring,

@@ -76,6 +76,9 @@ def _name(line: Line) -> str:
         return f"{line['method']}, {line['space']}"
     if what == "retrain_step":
         return f"retraining {line['genotype']}"
+    if what == "share":
+        share = f"{line['share_of_mixture']:.2f} × of the mixture"
+        return f"{line['method']}, {line['space']}: {share}"
     if what == "ring":
         return f"ring: {100 * line['ring_share_of_step']:.2f} % of an SD-DARTS step"
     return f"{line['num_devices']} devices: {line['step_of_one_device']:.2f} × of one"

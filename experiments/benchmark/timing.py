@@ -4,7 +4,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,34 @@ def repeat(step: Callable[[], Any], number: int) -> dict[str, Any]:
       ``step_seconds`` of every step, in order, its median, smallest and largest, and
       ``step_cpu_seconds``, of all threads, of every step.
     """
-    seconds, cpu = [], []
+    return in_turn([step], number)[0]
+
+
+def in_turn(
+    steps: Sequence[Callable[[], Any]], number: int
+) -> tuple[dict[str, Any], ...]:
+    """`repeat` of several steps, one of each after the other, ``number`` times.
+
+    A machine whose speed drifts is then as fast for one as for another.
+    """
+    seconds: list[list[float]] = [[] for _ in steps]
+    cpu: list[list[float]] = [[] for _ in steps]
     for _ in range(number):
-        started, used = time.perf_counter(), time.process_time()
-        step()
-        seconds.append(round(time.perf_counter() - started, 6))
-        cpu.append(round(time.process_time() - used, 6))
-    return {
-        "step_seconds_median": statistics.median(seconds),
-        "step_seconds_min": min(seconds),
-        "step_seconds_max": max(seconds),
-        "step_seconds": seconds,
-        "step_cpu_seconds": cpu,
-    }
+        for index, step in enumerate(steps):
+            started, used = time.perf_counter(), time.process_time()
+            step()
+            seconds[index].append(round(time.perf_counter() - started, 6))
+            cpu[index].append(round(time.process_time() - used, 6))
+    return tuple(
+        {
+            "step_seconds_median": statistics.median(own),
+            "step_seconds_min": min(own),
+            "step_seconds_max": max(own),
+            "step_seconds": own,
+            "step_cpu_seconds": own_cpu,
+        }
+        for own, own_cpu in zip(seconds, cpu, strict=True)
+    )
 
 
 def process_peak_bytes() -> int:
