@@ -359,6 +359,13 @@ def test_affine_and_its_gradients():
         assert_close(gradient, expected)
 
 
+def test_the_gradients_of_a_narrow_affine_are_of_its_dtypes():
+    arguments = normal(0, 2, 3, 3, 2), normal(1, 2), normal(2, 2)
+    narrow = [jnp.asarray(a, jnp.bfloat16) for a in arguments]
+    gradients = pullback(primitives.affine, arguments[0], *narrow)[1:]
+    assert [g.dtype for g in gradients] == [jnp.bfloat16] * 3
+
+
 def test_weighted_and_its_gradients():
     x, cotangent = normal(0, CHANNELS, 4, 5, BATCH), normal(1, CHANNELS, 4, 5, BATCH)
     factor = np.float32(-1.7)

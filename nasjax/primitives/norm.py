@@ -146,7 +146,10 @@ _normalise.defvjp(_normalise_forward, _normalise_backward)
 
 @jax.custom_vjp
 def affine(x: Array, scale: Array, offset: Array) -> Array:
-    """``x * scale + offset`` by channel: ``[C, H, W, B]``, ``[C]``, ``[C]``."""
+    """``x * scale + offset`` by channel: ``[C, H, W, B]``, ``[C]``, ``[C]``.
+
+    Scale and offset are of one dtype, the result is of that of ``x``.
+    """
     return x * expand(scale.astype(x.dtype)) + expand(offset.astype(x.dtype))
 
 
@@ -161,7 +164,8 @@ def _affine_backward(
 ) -> tuple[Array, Array, Array]:
     x, scale = residuals
     g, wide = cotangent.astype(jnp.float32), x.astype(jnp.float32)
-    offset_bar, scale_bar = apart(_sums_of_cotangent)(g, wide, jnp.zeros_like(scale))
+    sums = apart(_sums_of_cotangent)(g, wide, jnp.zeros(len(x), jnp.float32))
+    offset_bar, scale_bar = (total.astype(scale.dtype) for total in sums)
     return cotangent * expand(scale.astype(x.dtype)), scale_bar, offset_bar
 
 
