@@ -13,12 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.benchmark.timing import (
-    forget_peak,
-    in_turn,
-    process_peak_bytes,
-    repeat,
-)
+from experiments.benchmark import timing
 from nasjax import (
     bilevel,
     losses,
@@ -58,14 +53,14 @@ class _Started(NamedTuple):
       found: the seconds until the first had been run.
       images: of a step.
       peak_bytes: the compiler's memory analysis.
-      process_peak_bytes: of the process until then.
+      held: the most memory of the process until then.
     """
 
     run: Callable[[], None]
     found: dict[str, Any]
     images: int
     peak_bytes: int
-    process_peak_bytes: int
+    held: int
 
 
 def program(
@@ -113,13 +108,17 @@ def program(
 def search_step(*, num_steps: int, **settings: Any) -> dict[str, Any]:
     """Time the bilevel step of a method, whose name and sizes are the settings."""
     started = _search(**settings)
-    return started.found | _measured(started, repeat(started.run, num_steps))
+    return started.found | _measured(started, timing.repeat(started.run, num_steps))
 
 
 def share(*, method: str, num_steps: int, **sizes: Any) -> dict[str, Any]:
-    """Time the bilevel steps of a method and of DARTS's mixture in turn."""
+    """Time the bilevel steps of a method and of DARTS's mixture in turn.
+
+    The process holds both, and has traced the mixture first: its memory and the seconds
+    to the method's first step are not those of the method alone.
+    """
     mixture, own = (_search(method=name, **sizes) for name in ("darts", method))
-    whole, part = in_turn([mixture.run, own.run], num_steps)
+    whole, part = timing.in_turn([mixture.run, own.run], num_steps)
     shares = {
         name: [a / b for a, b in zip(part[name], whole[name], strict=True)]
         for name in ("step_seconds", "step_cpu_seconds")
@@ -377,9 +376,9 @@ def _start(step: Any, state: Tree, others: tuple[Any, ...], *, images: int) -> _
         "trace_seconds": traced - started,
         "compile_seconds": compiled_at - traced,
     }
-    peak = process_peak_bytes()
-    forget_peak()
-    return _Started(run, found, images, peak_bytes(compiled), peak)
+    held = timing.process_peak_bytes()
+    timing.forget_peak()
+    return _Started(run, found, images, peak_bytes(compiled), held)
 
 
 def _measured(started: _Started, steps: dict[str, Any]) -> dict[str, Any]:
@@ -388,8 +387,8 @@ def _measured(started: _Started, steps: dict[str, Any]) -> dict[str, Any]:
         "images_per_second": started.images / steps["step_seconds_median"],
         "peak_bytes": started.peak_bytes,
         # Of the steps alone, where the system can tell it from the compilation's.
-        "steps_process_peak_bytes": process_peak_bytes(),
-        "process_peak_bytes": max(started.process_peak_bytes, process_peak_bytes()),
+        "steps_process_peak_bytes": timing.process_peak_bytes(),
+        "process_peak_bytes": max(started.held, timing.process_peak_bytes()),
         "device": jax.devices()[0].device_kind,
     }
 
@@ -399,4 +398,4 @@ def _timed(
 ) -> dict[str, Any]:
     """`_start` and what its repetition takes."""
     started = _start(step, state, others, images=images)
-    return started.found | _measured(started, repeat(started.run, num_steps))
+    return started.found | _measured(started, timing.repeat(started.run, num_steps))
