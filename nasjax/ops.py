@@ -79,6 +79,20 @@ class Operation(NamedTuple):
     before_norm: Callable[[Tree, Array, int, Context], Array] | None = None
 
 
+def _normalised(
+    name: str,
+    shapes: Callable[[int, int], Shapes],
+    before_norm: Callable[[Tree, Array, int, Context], Array],
+    macs: Callable[[int, int, int, int], int],
+) -> Operation:
+    """An operation that ends with batch normalisation."""
+
+    def apply(weights: Tree, x: Array, stride: int, context: Context) -> Array:
+        return context.batch_norm(before_norm(weights, x, stride, context))
+
+    return Operation(name, shapes, apply, macs, before_norm=before_norm)
+
+
 class Kernel(NamedTuple):
     """A weight to be drawn: uniform within ±1/sqrt(fan in)."""
 
@@ -143,19 +157,12 @@ def _apply_none(weights: Tree, x: Array, stride: int, context: Context) -> Array
     return jnp.zeros_like(x[:, ::stride, ::stride])
 
 
-def _apply_max_pool(weights: Tree, x: Array, stride: int, context: Context) -> Array:
-    del weights
-    return context.batch_norm(primitives.max_pool_3x3(x, stride=stride))
+def _max_pool(weights: Tree, x: Array, stride: int, context: Context) -> Array:
+    del weights, context
+    return primitives.max_pool_3x3(x, stride=stride)
 
 
-def _apply_avg_pool(weights: Tree, x: Array, stride: int, context: Context) -> Array:
-    del weights
-    return context.batch_norm(primitives.avg_pool_3x3(x, stride=stride))
-
-
-def _apply_plain_avg_pool(
-    weights: Tree, x: Array, stride: int, context: Context
-) -> Array:
+def _avg_pool(weights: Tree, x: Array, stride: int, context: Context) -> Array:
     del weights, context
     return primitives.avg_pool_3x3(x, stride=stride)
 
@@ -242,7 +249,7 @@ def _separable(
     dilation: int,
     context: Context,
 ) -> Array:
-    """ReLU, depthwise, pointwise, BN."""
+    """ReLU, depthwise, pointwise."""
     x = primitives.depthwise(
         jax.nn.relu(x),
         kernels[0],
@@ -250,7 +257,7 @@ def _separable(
         dilation=dilation,
         form=context.depthwise,
     )
-    return context.batch_norm(primitives.pointwise(x, kernels[1]))
+    return primitives.pointwise(x, kernels[1])
 
 
 def _separable_shapes(channels: int, stride: int, *, size: int, repeats: int) -> Shapes:
@@ -262,7 +269,7 @@ def _separable_shapes(channels: int, stride: int, *, size: int, repeats: int) ->
     return shapes
 
 
-def _apply_separable(
+def _separables(
     weights: Tree,
     x: Array,
     stride: int,
@@ -272,9 +279,10 @@ def _apply_separable(
     repeats: int,
 ) -> Array:
     for index in range(1, repeats + 1):
+        if index > 1:
+            x, stride = context.batch_norm(x), 1  # only the first is strided
         kernels = weights[f"depthwise{index}"], weights[f"pointwise{index}"]
         x = _separable(x, kernels, stride=stride, dilation=dilation, context=context)
-        stride = 1  # only the first depthwise convolution is strided
     return x
 
 
@@ -288,10 +296,10 @@ def _separable_macs(
 def _separable_operation(
     name: str, *, size: int, dilation: int, repeats: int
 ) -> Operation:
-    return Operation(
+    return _normalised(
         name,
         partial(_separable_shapes, size=size, repeats=repeats),
-        partial(_apply_separable, dilation=dilation, repeats=repeats),
+        partial(_separables, dilation=dilation, repeats=repeats),
         partial(_separable_macs, size=size, repeats=repeats),
     )
 
@@ -302,11 +310,7 @@ def _dense_shapes(channels: int, stride: int, *, size: int) -> Shapes:
     return {"kernel": one if size == 1 else (*one, size, size)}
 
 
-def _apply_dense(weights: Tree, x: Array, stride: int, context: Context) -> Array:
-    return context.batch_norm(relu_conv(x, weights["kernel"], stride=stride))
-
-
-def _dense_before_norm(weights: Tree, x: Array, stride: int, context: Context) -> Array:
+def _dense(weights: Tree, x: Array, stride: int, context: Context) -> Array:
     del context
     return relu_conv(x, weights["kernel"], stride=stride)
 
@@ -319,24 +323,21 @@ def _dense_macs(
 
 
 def _dense_operation(name: str, *, size: int) -> Operation:
-    return Operation(
+    return _normalised(
         name,
         partial(_dense_shapes, size=size),
-        _apply_dense,
+        _dense,
         partial(_dense_macs, size=size),
-        before_norm=_dense_before_norm,
     )
 
 
 NONE = Operation("none", _no_weights, _apply_none, _no_macs, is_zero=True)
 SKIP_CONNECT = Operation("skip_connect", _skip_shapes, _apply_skip, _skip_macs)
-MAX_POOL_3X3 = Operation("max_pool_3x3", _no_weights, _apply_max_pool, _no_macs)
+MAX_POOL_3X3 = _normalised("max_pool_3x3", _no_weights, _max_pool, _no_macs)
 #: Average pooling of the DARTS space: followed by batch normalisation.
-AVG_POOL_3X3 = Operation("avg_pool_3x3", _no_weights, _apply_avg_pool, _no_macs)
+AVG_POOL_3X3 = _normalised("avg_pool_3x3", _no_weights, _avg_pool, _no_macs)
 #: Average pooling of NAS-Bench-201: nothing follows it.
-PLAIN_AVG_POOL_3X3 = Operation(
-    "avg_pool_3x3", _no_weights, _apply_plain_avg_pool, _no_macs
-)
+PLAIN_AVG_POOL_3X3 = Operation("avg_pool_3x3", _no_weights, _avg_pool, _no_macs)
 SEP_CONV_3X3 = _separable_operation("sep_conv_3x3", size=3, dilation=1, repeats=2)
 SEP_CONV_5X5 = _separable_operation("sep_conv_5x5", size=5, dilation=1, repeats=2)
 DIL_CONV_3X3 = _separable_operation("dil_conv_3x3", size=3, dilation=2, repeats=1)

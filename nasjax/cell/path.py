@@ -134,15 +134,22 @@ def _pull(
       bar: cotangent of the weighted output.
       total: cotangent of the input so far.
     """
-    inner = None if ran is None else _before_norm(loop, op)
+    inner = _before_norm(loop, op)
     run = inner or partial(_apply, loop, op, edge)
     y, pull = jax.vjp(run, edge.weights, x)
-    if ran is not None:
-        y = ran.output
-    y_bar, factor_bar = jax.vjp(primitives.weighted, y, edge.factor)[1](bar)
-    if ran is not None and inner is not None:
-        axis = loop.context.norm_axis
-        y_bar = primitives.pull_normalised(*ran, y_bar, axis_name=axis)
+    if inner is None:
+        if ran is not None:
+            y = ran.output
+        y_bar, factor_bar = jax.vjp(primitives.weighted, y, edge.factor)[1](bar)
+    else:
+        axis, mean = loop.context.norm_axis, None
+        if ran is None:
+            mean, scale = primitives.mean_and_scale(y, axis_name=axis)
+        else:
+            y, scale = ran
+        y_bar, factor_bar = primitives.pull_weighted_norm(
+            y, scale, bar, edge.factor, mean=mean, axis_name=axis
+        )
     weights_bar, x_bar = pull(y_bar)
     return total + x_bar, (weights_bar, factor_bar)
 

@@ -49,8 +49,19 @@ def normalised(
     axis_name: str | None = None,
 ) -> tuple[Array, Array]:
     """`batch_norm`, and the scale ``[C]`` of each channel: 1 / standard deviation."""
-    wide = x.astype(jnp.float32)
-    mean, variance = _moments(wide)
+    mean, scale = mean_and_scale(x, epsilon=epsilon, axis_name=axis_name)
+    return _normalise(x.astype(jnp.float32), mean, scale).astype(x.dtype), scale
+
+
+@partial(jax.jit, static_argnames=("epsilon", "axis_name"))
+def mean_and_scale(
+    x: Array,
+    *,
+    epsilon: float = BATCH_NORM_EPSILON,
+    axis_name: str | None = None,
+) -> tuple[Array, Array]:
+    """Mean and scale ``[C]`` by which `batch_norm` normalises, float32."""
+    mean, variance = _moments(x.astype(jnp.float32))
     if axis_name is not None:
         # One exchange: the moments of the whole from those of its equal parts.
         means, variances = lax.all_gather(
@@ -59,8 +70,7 @@ def normalised(
         mean = means.mean(axis=0)
         between = jnp.square(means - mean[None])
         variance = (variances + between).mean(axis=0)
-    scale = lax.rsqrt(variance + epsilon)
-    return _normalise(wide, mean, scale).astype(x.dtype), scale
+    return mean, lax.rsqrt(variance + epsilon)
 
 
 def pull_normalised(
@@ -74,13 +84,44 @@ def pull_normalised(
       cotangent: of the output.
       axis_name: as it was given to `batch_norm`.
     """
-    g, wide = cotangent.astype(jnp.float32), y.astype(jnp.float32)
-    sums = apart(_sums_of_cotangent)(g, wide, jnp.zeros_like(scale))
-    means = jnp.stack(sums) / (y.size // len(y))
+    one = jnp.ones((), jnp.float32)
+    return pull_weighted_norm(y, scale, cotangent, one, axis_name=axis_name)[0]
+
+
+def pull_weighted_norm(
+    x: Array,
+    scale: Array,
+    cotangent: Array,
+    factor: Array,
+    *,
+    mean: Array | None = None,
+    axis_name: str | None = None,
+) -> tuple[Array, Array]:
+    """Cotangents of ``x`` and ``factor`` in ``factor * batch_norm(x)``.
+
+    The sums that the former needs give the latter as well.
+
+    Args:
+      x: ``[C, H, W, B]``; where no mean is given, already normalised.
+      scale: ``[C]``, as `mean_and_scale` gives it.
+      cotangent: of the product.
+      factor: scalar.
+      mean: ``[C]``, likewise.
+      axis_name: as it was given to `batch_norm`.
+    """
+    g, wide = cotangent.astype(jnp.float32), x.astype(jnp.float32)
+    spread = scale  # from what is centred to what is normalised
+    if mean is None:
+        mean, spread = jnp.zeros_like(scale), jnp.ones_like(scale)
+    total, with_centred = apart(_sums_of_cotangent)(g, wide, mean)
+    with_normalised = with_centred * spread
+    means = jnp.stack([total, with_normalised]) / (x.size // len(x))
     if axis_name is not None:
         means = lax.pmean(means, axis_name)
-    inner = g - expand(means[0]) - wide * expand(means[1])
-    return (inner * expand(scale)).astype(y.dtype)
+    along = expand(means[1] * spread)
+    inner = g - expand(means[0]) - (wide - expand(mean)) * along
+    x_bar = inner * expand(scale * factor.astype(jnp.float32))
+    return x_bar.astype(x.dtype), with_normalised.sum().astype(factor.dtype)
 
 
 # Both parts have gradients of their own, and what lies between them is of [C]. Plain
