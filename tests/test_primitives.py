@@ -319,10 +319,39 @@ def test_batch_norm_over_devices_is_that_of_their_whole_batch():
 def test_the_gradient_of_batch_norm_from_what_it_gave():
     x = 3.0 * normal(0, 4, 5, 6, 3) + normal(1, 4, 1, 1, 1)
     cotangent = normal(2, *x.shape)
-    y, scale = primitives.normalised(jnp.asarray(x))
+    y, mean, scale = primitives.normalised(jnp.asarray(x))
+    np.testing.assert_allclose(mean, x.mean(axis=(1, 2, 3)), rtol=1e-4)
     np.testing.assert_allclose(scale, 1 / x.std(axis=(1, 2, 3)), rtol=1e-4)
     found = primitives.pull_normalised(y, scale, jnp.asarray(cotangent))
     assert_close(found, pullback(primitives.batch_norm, cotangent, x)[1])
+
+
+@pytest.mark.parametrize("of", ["input", "output"])
+def test_the_gradient_of_a_weighted_batch_norm(of):
+    """Of its factor too, from mean and scale, where these are read as well."""
+    x = 3.0 * normal(0, 4, 5, 6, 3) + normal(1, 4, 1, 1, 1)
+    cotangent, factor = normal(2, *x.shape), np.float32(-0.7)
+    moments_bar = 50.0 * normal(3, 2, len(x))
+
+    def loss(x, factor):
+        y, *moments = primitives.normalised(x)
+        read = jnp.sum(primitives.weighted(y, factor) * cotangent)
+        return read + jnp.sum(jnp.stack(moments) * moments_bar)
+
+    expected = jax.grad(loss, (0, 1))(jnp.asarray(x), jnp.asarray(factor))
+    y, mean, scale = primitives.normalised(jnp.asarray(x))
+    known = {"input": (jnp.asarray(x), mean), "output": (y, None)}
+    given, mean = known[of]
+    found = primitives.pull_weighted_norm(
+        given,
+        scale,
+        jnp.asarray(cotangent),
+        jnp.asarray(factor),
+        mean=mean,
+        moments_bar=jnp.asarray(moments_bar),
+    )
+    for actual, wanted in zip(found, expected, strict=True):
+        assert_close(actual, wanted)
 
 
 @pytest.mark.parametrize("mean", [0.0, 1e3, 1e4])

@@ -14,8 +14,10 @@ from nasjax.cell.architecture import to_path as to_path
 from nasjax.cell.architecture import without_drop as without_drop
 from nasjax.cell.cell import apply_cell as apply_cell
 from nasjax.cell.cell import cell_template as cell_template
+from nasjax.cell.cell import run_cell as run_cell
 from nasjax.cell.edges import EdgeGroup as EdgeGroup
 from nasjax.cell.edges import edge_groups as edge_groups
+from nasjax.cell.path import Known as Known
 from nasjax.cell.recompute import no_gradient as no_gradient
 from nasjax.cell.recompute import once_there as once_there
 from nasjax.cell.recompute import recomputed as recomputed

@@ -1,6 +1,6 @@
 """A cell's weights, and the cell itself."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from nasjax.base import Array, Tree
 from nasjax.cell.architecture import Mixture, Path
 from nasjax.cell.edges import edge_groups
 from nasjax.cell.mixture import run_mixture
-from nasjax.cell.path import run_path
+from nasjax.cell.path import Known, run_path
 from nasjax.ops import Context, kernel
 from nasjax.space import SearchSpace
 
@@ -45,9 +45,6 @@ def cell_template(
     return tuple(groups)
 
 
-# Jitted so that cells of one shape, and the two passes of a bilevel step, are traced
-# and lowered once.
-@partial(jax.jit, static_argnames=("space", "reduction", "context"))
 def apply_cell(
     weights: tuple[dict[str, Tree], ...],
     architecture: Mixture | Path,
@@ -56,7 +53,6 @@ def apply_cell(
     space: SearchSpace,
     reduction: bool,
     context: Context,
-    output: Array | None = None,
 ) -> Array:
     """Run a cell.
 
@@ -67,12 +63,42 @@ def apply_cell(
       space: the search space.
       reduction: whether edges that leave an input have stride 2.
       context: for the operations.
-      output: what it gives out, if that is known from an earlier pass. Where that is
-        all of its nodes a path is not run again, for its gradient alone; else it is,
-        and that keeps what each edge gave.
 
     Returns:
       ``[N*C, H', W', B]``, the output states concatenated along channels.
+    """
+    settings: dict[str, Any] = {"reduction": reduction, "context": context}
+    return run_cell(weights, architecture, inputs, space=space, **settings)[0]
+
+
+# Jitted so that cells of one shape, and the two passes of a bilevel step, are traced
+# and lowered once.
+@partial(jax.jit, static_argnames=("space", "reduction", "context"))
+def run_cell(
+    weights: tuple[dict[str, Tree], ...],
+    architecture: Mixture | Path,
+    inputs: Sequence[Array],
+    *,
+    space: SearchSpace,
+    reduction: bool,
+    context: Context,
+    known: Known | None = None,
+) -> tuple[Array, tuple[Array, ...]]:
+    """`apply_cell`, and what a path leaves for its gradient beside the output.
+
+    Args:
+      weights: as for `apply_cell`, and all else.
+      architecture: likewise.
+      inputs: likewise.
+      space: likewise.
+      reduction: likewise.
+      context: likewise.
+      known: what an earlier pass of a path gave: only the gradient is asked for. Where
+        the output is all of its nodes it is not run again; else it is, and that keeps
+        what each edge gave.
+
+    Returns:
+      The output, and the moments of `Known`.
     """
     chex.assert_equal_shape(inputs)
     chex.assert_shape(jax.tree.leaves(architecture), (space.num_edges, ...))
@@ -86,35 +112,36 @@ def apply_cell(
         empty = jnp.zeros((num_nodes, *entry.shape[1:]), entry.dtype)
         states = jnp.concatenate([entry, empty])
         first = 0
-    run: Callable[..., Array] = run_mixture
-    if isinstance(architecture, Path):
-        finished = _finished(space, output, states)
-        run = partial(run_path, finished=finished, keep=output is not None)
-    for group, group_weights in zip(
-        edge_groups(space, reduction=reduction), weights, strict=True
-    ):
-        part = _rows(architecture, group.edges)
+    finished = _finished(space, known, states)
+    left = []
+    for number, group in enumerate(edge_groups(space, reduction=reduction)):
+        own = _rows(architecture, group.edges)
         reads = entry if group.from_inputs else None
-        states = run(
-            group_weights,
-            part,
-            reads,
-            states,
-            group=group,
-            first=first,
-            space=space,
-            context=context,
+        constant: dict[str, Any] = {
+            "group": group,
+            "first": first,
+            "space": space,
+            "context": context,
+        }
+        if isinstance(own, Mixture):
+            states = run_mixture(weights[number], own, reads, states, **constant)
+            continue
+        if finished is not None and known is not None:
+            constant["known"] = finished, known.moments[number]
+        states, moments = run_path(
+            weights[number], own, reads, states, keep=known is not None, **constant
         )
+        left.append(moments)
     output = jnp.stack([states[node - first] for node in space.output])
-    return output.reshape(-1, *output.shape[2:])
+    return output.reshape(-1, *output.shape[2:]), tuple(left)
 
 
-def _finished(space: SearchSpace, output: Array | None, states: Array) -> Array | None:
+def _finished(space: SearchSpace, known: Known | None, states: Array) -> Array | None:
     """All states as they end, where the output holds every node; else None."""
     nodes = tuple(range(space.num_inputs, space.num_states))
-    if output is None or tuple(space.output) != nodes:
+    if known is None or tuple(space.output) != nodes:
         return None
-    ends = output.reshape(len(nodes), -1, *output.shape[1:])
+    ends = known.output.reshape(len(nodes), -1, *known.output.shape[1:])
     return jnp.concatenate([states[: len(states) - len(nodes)], ends])
 
 

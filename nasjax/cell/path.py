@@ -19,6 +19,18 @@ from nasjax.ops import Context, Operation
 from nasjax.space import SearchSpace
 
 
+class Known(NamedTuple):
+    """What an earlier pass of the same path gave: its gradient need not run it again.
+
+    Attributes:
+      output: of the cell.
+      moments: of each group of edges, as `run_path` gives them.
+    """
+
+    output: Array
+    moments: tuple[Array, ...]
+
+
 class _PathLoop(NamedTuple):
     """What is constant in the loop over a group's edges."""
 
@@ -26,7 +38,7 @@ class _PathLoop(NamedTuple):
     first: int
     space: SearchSpace
     context: Context
-    keep: bool  # what each edge gave, for the backward pass
+    keep: bool = False  # what each edge gave, for the backward pass
 
 
 class _Edge(NamedTuple):
@@ -44,12 +56,20 @@ class _Ran(NamedTuple):
     """What an edge's operation gave.
 
     Attributes:
-      output: before its weight.
-      scale: ``[C]`` of the batch normalisation that ended it, else of no meaning.
+      moments: ``[2, C]``, mean and scale of the batch normalisation that ended it, else
+        zeros.
+      output: before its weight, if it is kept.
     """
 
+    moments: Array
+    output: Array | None
+
+
+class _Bars(NamedTuple):
+    """Cotangents of an edge's moments, and of its output with its weight."""
+
+    moments: Array
     output: Array
-    scale: Array
 
 
 def run_path(
@@ -58,17 +78,21 @@ def run_path(
     reads: Array | None,
     states: Array,
     *,
-    finished: Array | None = None,
+    known: tuple[Array, Array] | None = None,
     **constant: Any,
-) -> Array:
+) -> tuple[Array, Array]:
     """Add every active edge's operation to its target, edge after edge.
 
-    Where the cell's ``finished`` states are known from an earlier pass they are given
-    out as they are: nothing is run, and the gradient is the same. To ``keep`` what each
-    edge gave saves computing it again, at an array an edge.
+    What is ``known`` from an earlier pass, states as the cell ends and moments, is
+    given out as it is: nothing is run, and the gradient is the same. To ``keep`` what
+    each edge gave saves computing it again, at an array an edge.
+
+    Returns:
+      The states, and ``[E, 2, C]``, mean and scale of the batch normalisation that ends
+      each edge's operation, zeros where none does.
     """
     loop = _PathLoop(**constant)
-    return _path_edges(loop, path, weights, path.weight, reads, states, finished)
+    return _path_edges(loop, path, weights, path.weight, reads, states, known)
 
 
 # --- one edge -------------------------------------------------------------------
@@ -100,17 +124,19 @@ def _before_norm(
 
 def _run(
     loop: _PathLoop, op: Operation, edge: _Edge, x: Array, total: Array
-) -> tuple[Array, _Ran | None]:
+) -> tuple[Array, _Ran]:
     """The sum with an edge's weighted output, and what the operation gave."""
     inner = _before_norm(loop, op)
+    moments = _no_moments(total)
     if inner is None:
-        ran = _Ran(_apply(loop, op, edge, edge.weights, x), _no_scale(x))
+        y = _apply(loop, op, edge, edge.weights, x)
     else:
-        before = inner(edge.weights, x)
-        axis = loop.context.norm_axis
-        ran = _Ran(*primitives.normalised(before, axis_name=axis))
-    total += primitives.weighted(ran.output, edge.factor)
-    return total, ran if loop.keep else None
+        y, *found = primitives.normalised(
+            inner(edge.weights, x), axis_name=loop.context.norm_axis
+        )
+        moments = jnp.stack(found)
+    total += primitives.weighted(y, edge.factor)
+    return total, _Ran(moments, y if loop.keep else None)
 
 
 def _pull(
@@ -118,8 +144,8 @@ def _pull(
     op: Operation,
     edge: _Edge,
     x: Array,
-    ran: _Ran | None,
-    bar: Array,
+    ran: _Ran,
+    bar: _Bars,
     total: Array,
 ) -> tuple[Array, tuple[Tree, Array]]:
     """The sum with the cotangent of an edge's input; those of its weights and factor.
@@ -129,48 +155,50 @@ def _pull(
       op: what the edge runs.
       edge: its place and weights.
       x: its input.
-      ran: what the operation gave, where that was kept; the compiler then leaves out
-        the products that gave it.
-      bar: cotangent of the weighted output.
+      ran: what the operation gave; the compiler leaves out what is not needed again.
+      bar: cotangents of what it adds.
       total: cotangent of the input so far.
     """
     inner = _before_norm(loop, op)
     run = inner or partial(_apply, loop, op, edge)
     y, pull = jax.vjp(run, edge.weights, x)
+    if ran.output is not None:
+        y = ran.output
     if inner is None:
-        if ran is not None:
-            y = ran.output
-        y_bar, factor_bar = jax.vjp(primitives.weighted, y, edge.factor)[1](bar)
+        y_bar, factor_bar = jax.vjp(primitives.weighted, y, edge.factor)[1](bar.output)
     else:
-        axis, mean = loop.context.norm_axis, None
-        if ran is None:
-            mean, scale = primitives.mean_and_scale(y, axis_name=axis)
-        else:
-            y, scale = ran
+        mean, scale = ran.moments
         y_bar, factor_bar = primitives.pull_weighted_norm(
-            y, scale, bar, edge.factor, mean=mean, axis_name=axis
+            y,
+            scale,
+            bar.output,
+            edge.factor,
+            mean=mean if ran.output is None else None,
+            moments_bar=bar.moments,
+            axis_name=loop.context.norm_axis,
         )
     weights_bar, x_bar = pull(y_bar)
     return total + x_bar, (weights_bar, factor_bar)
 
 
-def _no_scale(x: Array) -> Array:
-    return jnp.zeros(x.shape[0], jnp.float32)
+def _no_moments(y: Array) -> Array:
+    return jnp.zeros((2, len(y)), jnp.float32)
 
 
 def _run_nothing(
     loop: _PathLoop, edge: _Edge, x: Array, total: Array
-) -> tuple[Array, _Ran | None]:
-    del edge
-    return total, _Ran(jnp.zeros_like(total), _no_scale(x)) if loop.keep else None
+) -> tuple[Array, _Ran]:
+    del edge, x
+    nothing = jnp.zeros_like(total) if loop.keep else None
+    return total, _Ran(_no_moments(total), nothing)
 
 
 def _pull_nothing(
     loop: _PathLoop,
     edge: _Edge,
     x: Array,
-    ran: _Ran | None,
-    bar: Array,
+    ran: _Ran,
+    bar: _Bars,
     total: Array,
 ) -> tuple[Array, tuple[Tree, Array]]:
     del loop, x, ran, bar
@@ -203,8 +231,8 @@ def _edges(loop: _PathLoop, path: Path, weights: Tree, factor: Array) -> _Edge:
 
 def _run_edges(
     loop: _PathLoop, edges: _Edge, reads: Array | None, states: Array
-) -> tuple[Array, _Ran | None]:
-    """The states with every edge's output added, and what each gave, if it is kept.
+) -> tuple[Array, _Ran]:
+    """The states with every edge's output added, and what each gave.
 
     Edges are sorted by target, so that a state is finished before it is read.
     """
@@ -234,14 +262,16 @@ def _run_edges(
 
 
 def _pull_edges(
-    loop: _PathLoop, edges: _Edge, kept: Array, ran: _Ran | None, cotangent: Array
+    loop: _PathLoop, edges: _Edge, kept: Array, ran: _Ran, cotangents: _Bars
 ) -> tuple[Array, tuple[Tree, Array]]:
     """Cotangents of what the edges read; of their weights and factors.
+
+    Those given are of the states that the edges add to, and of the moments.
 
     Edges are sorted by source, the last first, so that the cotangent of a state is
     finished before an edge that adds to the state reads it.
     """
-    inside = not loop.group.from_inputs
+    inside, cotangent = not loop.group.from_inputs, cotangents.output
     pairs = list(zip(edges.source, edges.target, strict=True))
     order = sorted(range(len(pairs)), key=pairs.__getitem__, reverse=True)
 
@@ -249,11 +279,11 @@ def _pull_edges(
         branch: Callable[..., Any],
         bars: Array,
         turn: tuple[_Edge, Rows],
-        ran: _Ran | None,
+        own: tuple[_Ran, Array],
         total: Array,
     ) -> Any:
-        edge, row = turn
-        bar = take_row(bars if inside else cotangent, edge.target)
+        (edge, row), (ran, moments_bar) = turn, own
+        bar = _Bars(moments_bar, take_row(bars if inside else cotangent, edge.target))
         total = so_far(total, row)
         return branch(edge, take_row(kept, edge.source), ran, bar, total)
 
@@ -261,7 +291,9 @@ def _pull_edges(
 
     def step(carry: tuple[Array, Array, Tree], turn: tuple[Array, Rows]) -> Any:
         (bars, total, found), (number, row) = carry, turn
-        edge, own = jax.tree.map(lambda leaf: take_row(leaf, number), (edges, ran))
+        edge, own = jax.tree.map(
+            lambda leaf: take_row(leaf, number), (edges, (ran, cotangents.moments))
+        )
         total, one = lax.switch(edge.runs, pulls, bars, (edge, row), own, total)
         found = jax.tree.map(lambda rows, row: put_row(rows, row, number), found, one)
         return (add_total(bars, total, row), total, found), None
@@ -283,17 +315,14 @@ def _path_edges(
     factor: Array,
     reads: Array | None,
     states: Array,
-    finished: Array | None,
-) -> Array:
-    """The states with every edge's output added.
+    known: tuple[Array, Array] | None,
+) -> tuple[Array, Array]:
+    """The states with every edge's output added, and moments.
 
-    Its gradient keeps the finished states, and nothing of an edge that is not to be
-    kept.
+    Its gradient keeps these, and nothing else of an edge that is not to be kept.
     """
-    if finished is not None:
-        return finished
-    edges = _edges(loop, path, weights, factor)
-    return _run_edges(loop._replace(keep=False), edges, reads, states)[0]
+    loop = loop._replace(keep=False)
+    return _path_forward(loop, path, weights, factor, reads, states, known)[0]
 
 
 def _path_forward(
@@ -303,22 +332,26 @@ def _path_forward(
     factor: Array,
     reads: Array | None,
     states: Array,
-    finished: Array | None,
-) -> tuple[Array, tuple[Any, ...]]:
-    ran = None
-    if finished is None:
+    known: tuple[Array, Array] | None,
+) -> tuple[tuple[Array, Array], tuple[Any, ...]]:
+    if known is None:
         edges = _edges(loop, path, weights, factor)
         finished, ran = _run_edges(loop, edges, reads, states)
+    else:
+        finished, ran = known[0], _Ran(known[1], None)
     kept = finished if reads is None else reads
-    return finished, (path, weights, factor, kept, ran)
+    return (finished, ran.moments), (path, weights, factor, kept, ran)
 
 
 def _path_backward(
-    loop: _PathLoop, residuals: tuple[Any, ...], cotangent: Array
+    loop: _PathLoop, residuals: tuple[Any, ...], cotangents: tuple[Array, Array]
 ) -> tuple[Any, ...]:
     path, weights, factor, kept, ran = residuals
+    cotangent, moments_bar = cotangents
     edges = _edges(loop, path, weights, factor)
-    bars, (weights_bar, factor_bar) = _pull_edges(loop, edges, kept, ran, cotangent)
+    bars, (weights_bar, factor_bar) = _pull_edges(
+        loop, edges, kept, ran, _Bars(moments_bar, cotangent)
+    )
     # Path's own cotangent is for its integers and keys; its weight came as `factor`.
     path_bar = jax.tree.map(no_gradient, path)
     if loop.group.from_inputs:

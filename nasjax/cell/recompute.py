@@ -80,7 +80,7 @@ _Kept = tuple[tuple[Tree, ...], Array, Array]
 def _to_norm_forward(
     before: Callable[..., Array], norm_axis: str | None, *operands: Tree
 ) -> tuple[Array, _Kept]:
-    y, scale = primitives.normalised(before(*operands), axis_name=norm_axis)
+    y, _, scale = primitives.normalised(before(*operands), axis_name=norm_axis)
     return y, (operands, y, scale)
 
 

@@ -13,7 +13,6 @@ from nasjax.primitives.depthwise import depthwise as depthwise
 from nasjax.primitives.norm import BATCH_NORM_EPSILON as BATCH_NORM_EPSILON
 from nasjax.primitives.norm import affine as affine
 from nasjax.primitives.norm import batch_norm as batch_norm
-from nasjax.primitives.norm import mean_and_scale as mean_and_scale
 from nasjax.primitives.norm import normalised as normalised
 from nasjax.primitives.norm import pull_normalised as pull_normalised
 from nasjax.primitives.norm import pull_weighted_norm as pull_weighted_norm

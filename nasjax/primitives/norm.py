@@ -47,21 +47,10 @@ def normalised(
     *,
     epsilon: float = BATCH_NORM_EPSILON,
     axis_name: str | None = None,
-) -> tuple[Array, Array]:
-    """`batch_norm`, and the scale ``[C]`` of each channel: 1 / standard deviation."""
-    mean, scale = mean_and_scale(x, epsilon=epsilon, axis_name=axis_name)
-    return _normalise(x.astype(jnp.float32), mean, scale).astype(x.dtype), scale
-
-
-@partial(jax.jit, static_argnames=("epsilon", "axis_name"))
-def mean_and_scale(
-    x: Array,
-    *,
-    epsilon: float = BATCH_NORM_EPSILON,
-    axis_name: str | None = None,
-) -> tuple[Array, Array]:
-    """Mean and scale ``[C]`` by which `batch_norm` normalises, float32."""
-    mean, variance = _moments(x.astype(jnp.float32))
+) -> tuple[Array, Array, Array]:
+    """`batch_norm`, and ``[C]`` of each channel: mean, and 1 / standard deviation."""
+    wide = x.astype(jnp.float32)
+    mean, variance = _moments(wide)
     if axis_name is not None:
         # One exchange: the moments of the whole from those of its equal parts.
         means, variances = lax.all_gather(
@@ -70,7 +59,8 @@ def mean_and_scale(
         mean = means.mean(axis=0)
         between = jnp.square(means - mean[None])
         variance = (variances + between).mean(axis=0)
-    return mean, lax.rsqrt(variance + epsilon)
+    scale = lax.rsqrt(variance + epsilon)
+    return _normalise(wide, mean, scale).astype(x.dtype), mean, scale
 
 
 def pull_normalised(
@@ -95,6 +85,7 @@ def pull_weighted_norm(
     factor: Array,
     *,
     mean: Array | None = None,
+    moments_bar: Array | None = None,
     axis_name: str | None = None,
 ) -> tuple[Array, Array]:
     """Cotangents of ``x`` and ``factor`` in ``factor * batch_norm(x)``.
@@ -102,11 +93,12 @@ def pull_weighted_norm(
     The sums that the former needs give the latter as well.
 
     Args:
-      x: ``[C, H, W, B]``; where no mean is given, already normalised.
-      scale: ``[C]``, as `mean_and_scale` gives it.
+      x: ``[C, H, W, B]``; where no mean is given, its `batch_norm`.
+      scale: ``[C]``, as `normalised` gives it.
       cotangent: of the product.
       factor: scalar.
       mean: ``[C]``, likewise.
+      moments_bar: ``[2, C]``, cotangents of mean and scale; None for zeros.
       axis_name: as it was given to `batch_norm`.
     """
     g, wide = cotangent.astype(jnp.float32), x.astype(jnp.float32)
@@ -114,14 +106,16 @@ def pull_weighted_norm(
     if mean is None:
         mean, spread = jnp.zeros_like(scale), jnp.ones_like(scale)
     total, with_centred = apart(_sums_of_cotangent)(g, wide, mean)
-    with_normalised = with_centred * spread
-    means = jnp.stack([total, with_normalised]) / (x.size // len(x))
+    gain = scale * factor.astype(jnp.float32)
+    sums = gain[None] * jnp.stack([total, with_centred * spread])
+    if moments_bar is not None:
+        sums += jnp.stack([-moments_bar[0], jnp.square(scale) * moments_bar[1]])
+    means = sums / (x.size // len(x))
     if axis_name is not None:
         means = lax.pmean(means, axis_name)
-    along = expand(means[1] * spread)
-    inner = g - expand(means[0]) - (wide - expand(mean)) * along
-    x_bar = inner * expand(scale * factor.astype(jnp.float32))
-    return x_bar.astype(x.dtype), with_normalised.sum().astype(factor.dtype)
+    along = (wide - expand(mean)) * expand(spread * means[1])
+    x_bar = g * expand(gain) - expand(means[0]) - along
+    return x_bar.astype(x.dtype), (with_centred * spread).sum().astype(factor.dtype)
 
 
 # Both parts have gradients of their own, and what lies between them is of [C]. Plain

@@ -9,12 +9,13 @@ import jax
 from nasjax import ops, supernet
 from nasjax.base import Array, Tree
 from nasjax.cell import (
+    Known,
     Mixture,
     Path,
-    apply_cell,
     cell_template,
     for_cell,
     recomputed,
+    run_cell,
 )
 from nasjax.genotype import derive_two_edges_per_node
 from nasjax.space import SearchSpace
@@ -173,21 +174,21 @@ def _stage(
         number: Array,
         states: Start,
         runs: Mixture | Path,
-        output: Array | None = None,
-    ) -> Array:
+        known: Known | None = None,
+    ) -> tuple[Array, tuple[Array, ...]]:
         kernels = [
             tuple(own for own in around[name] if is_inside(own, width))
             for name in ("before", "previous")
         ]
         choose = partial(choose_input, index=number, context=context)
-        return apply_cell(
+        return run_cell(
             edges,
             for_cell(for_cell(runs, first), number),
             tuple(map(choose, entries, kernels, states)),
             space=space,
             reduction=cell.reduction,
             context=context,
-            output=output,
+            known=known,
         )
 
     begin = partial(first_inputs, width=width, context=context)

@@ -75,7 +75,9 @@ def _entry_or_made_forward(
         return entries[at], jnp.zeros(len(entries[at]), jnp.float32)
 
     def made() -> tuple[Array, Array]:
-        return primitives.normalised(_before_norm(kernel, x), axis_name=norm_axis)
+        before = _before_norm(kernel, x)
+        y, _, scale = primitives.normalised(before, axis_name=norm_axis)
+        return y, scale
 
     branches: list[Callable[..., Any]] = [
         *(partial(entry, at) for at in range(len(entries))),

@@ -7,13 +7,14 @@ import jax
 from nasjax import ops, primitives, supernet
 from nasjax.base import Array, Tree
 from nasjax.cell import (
+    Known,
     Mixture,
     Path,
-    apply_cell,
     cell_template,
     for_cell,
     recomputed,
     recomputed_to_norm,
+    run_cell,
 )
 from nasjax.genotype import derive_every_edge
 from nasjax.space import SearchSpace
@@ -97,17 +98,17 @@ def _stage(
         cell: Array,
         states: Start,
         runs: Mixture | Path,
-        output: Array | None = None,
-    ) -> Array:
+        known: Known | None = None,
+    ) -> tuple[Array, tuple[Array, ...]]:
         del around, entries
-        return apply_cell(
+        return run_cell(
             edges,
             for_cell(runs, first + cell),
             states,
             space=space,
             reduction=False,
             context=context,
-            output=output,
+            known=known,
         )
 
     return Stage(settings.num_cells, space.cell_types[0], shape, begin, run)

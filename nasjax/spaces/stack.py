@@ -15,12 +15,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from nasjax.base import Array, Tree
-from nasjax.cell import Mixture, Path, no_gradient, once_there
+from nasjax.cell import Known, Mixture, Path, no_gradient, once_there
 
 #: The newest outputs that a cell may read, oldest first: two in DARTS, else one.
 States = tuple[Array, ...]
 #: The same ahead of a loop; None where no cell of it reads the state.
 Start = tuple[Array | None, ...]
+#: What a path leaves for its gradient (`Known`), beside the output.
+Moments = tuple[Array, ...]
 #: What a stage makes ahead of its loop (`Stage.begin`).
 Begun = tuple[Tree, Start]
 
@@ -35,16 +37,16 @@ class Stage(NamedTuple):
       begin: ``(around, states) -> (entries, start)``: what is made once, ahead of the
         loop, of the states before the stage, and those of them that are of the
         stage's own shape, for its first cells to read.
-      run: ``(around, edges, entries, number, states, runs, output) -> output`` of the
-        cell ``number`` of the stage. The last argument may be left out; with it, only
-        the gradient is asked for, and the output is what an earlier pass gave.
+      run: ``(around, edges, entries, number, states, runs, known)`` to output and
+        moments of the cell ``number`` of the stage. The last argument may be left out;
+        with it, only the gradient is asked for, and both are what an earlier pass gave.
     """
 
     length: int
     cell_type: str
     shape: Callable[[States], tuple[int, ...]]
     begin: Callable[[Tree, States], Begun]
-    run: Callable[..., Array]
+    run: Callable[..., tuple[Array, Moments]]
 
 
 class StageWeights(NamedTuple):
@@ -104,11 +106,11 @@ def _mixed_stage(
     around, edges = weights
     entries, start = begun
     if stage.length == 1:
-        return (*states[1:], _only_cell(stage, weights, entries, start, runs))
+        return (*states[1:], _only_cell(stage, weights, entries, start, runs)[0])
 
     def step(reads: States, cell: tuple[Tree, Array]) -> tuple[States, None]:
         own, number = cell
-        output = stage.run(around, own, entries, number, reads, runs)
+        output, _ = stage.run(around, own, entries, number, reads, runs)
         return (*reads[1:], output), None
 
     nothing = jnp.zeros(stage.shape(states), states[-1].dtype)
@@ -119,8 +121,8 @@ def _mixed_stage(
 
 def _only_cell(
     stage: Stage, weights: StageWeights, entries: Tree, start: Start, runs: Any
-) -> Array:
-    """The output of a stage of one cell, which needs no loop."""
+) -> tuple[Array, Moments]:
+    """What the cell of a stage of one gives; it needs no loop."""
     own = jax.tree.map(lambda leaf: leaf[0], weights.edges)
     first = jnp.zeros((), jnp.int32)
     return stage.run(weights.around, own, entries, first, start, runs)
@@ -141,10 +143,17 @@ class _Stack(NamedTuple):
 
 
 class _Outputs(NamedTuple):
-    """Outputs of a stage's cells: the newest as they are read, the older stacked."""
+    """What a stage's cells gave.
+
+    Attributes:
+      older: outputs, stacked.
+      newest: the last of them, as they are read.
+      moments: of all cells, stacked.
+    """
 
     older: Array
     newest: States
+    moments: Moments
 
     def after(self, states: States) -> States:
         """The states after the stage, given those before it."""
@@ -205,19 +214,21 @@ def _run_stage(
     around, edges = weights
     entries, start = begun
     if stage.length == 1:
-        only = _only_cell(stage, weights, entries, start, path)
-        return _Outputs(only[None][:0], (only,))
+        only, moments = _only_cell(stage, weights, entries, start, path)
+        stacked = tuple(own[None] for own in moments)
+        return _Outputs(only[None][:0], (only,), stacked)
 
-    def step(outputs: Array, cell: tuple[Tree, Array]) -> tuple[Array, None]:
+    def step(outputs: Array, cell: tuple[Tree, Array]) -> tuple[Array, Moments]:
         own, number = cell
-        reads = _reads(start, _Outputs(outputs, ()), number, length=stage.length)
-        output = stage.run(around, own, entries, number, reads, path)
-        return outputs.at[number].set(output), None
+        so_far = _Outputs(outputs, (), ())
+        reads = _reads(start, so_far, number, length=stage.length)
+        output, moments = stage.run(around, own, entries, number, reads, path)
+        return outputs.at[number].set(output), moments
 
     empty = jnp.zeros((stage.length, *stage.shape(states)), states[-1].dtype)
-    outputs, _ = lax.scan(step, empty, (edges, jnp.arange(stage.length)))
+    outputs, moments = lax.scan(step, empty, (edges, jnp.arange(stage.length)))
     split = stage.length - min(stage.length, len(states))
-    return _Outputs(outputs[:split], tuple(outputs[split:]))
+    return _Outputs(outputs[:split], tuple(outputs[split:]), moments)
 
 
 def _reads(start: Start, outputs: _Outputs, number: Array, *, length: int) -> States:
@@ -230,7 +241,7 @@ def _state(
     start: Start, outputs: _Outputs, number: Array, k: int, *, length: int
 ) -> Array:
     """The k-th state that cell ``number`` reads; the one after these is its output."""
-    arity, (older, newest) = len(start), outputs
+    arity, (older, newest, _) = len(start), outputs
     # Positions count the states from the first of ``start``.
     alone = {at: state for at, state in enumerate(start) if state is not None}
     alone |= {arity + len(older) + at: state for at, state in enumerate(newest)}
@@ -296,11 +307,11 @@ def _pull_stage(
     (entries, start), pull_begin, outputs = ran
 
     def run(
-        shared: Tree, own: Tree, reads: Start, *, number: Array, output: Array
+        shared: Tree, own: Tree, reads: Start, *, number: Array, known: Known
     ) -> Array:
         around, factor, entries = shared
         runs = path._replace(weight=factor)
-        return stage.run(around, own, entries, number, reads, runs, output)
+        return stage.run(around, own, entries, number, reads, runs, known)[0]
 
     shared = around, path.weight, entries
     inside = bars[-min(stage.length, len(bars)) :]
@@ -332,7 +343,8 @@ def _pull_only(
 ) -> tuple[Tree, Tree, Start]:
     """Cotangents of a stage of one cell."""
     own = jax.tree.map(lambda leaf: leaf[0], edges)
-    only = partial(run, number=jnp.zeros((), jnp.int32), output=outputs.newest[0])
+    known = Known(outputs.newest[0], tuple(found[0] for found in outputs.moments))
+    only = partial(run, number=jnp.zeros((), jnp.int32), known=known)
     shared_bar, own_bar, start_bar = jax.vjp(only, shared, own, start)[1](bars[-1])
     return shared_bar, jax.tree.map(lambda leaf: leaf[None], own_bar), start_bar
 
@@ -348,12 +360,14 @@ def _pull_loop(
     """Cotangents of a stage's loop, cell after cell from the last."""
     length = len(outputs.older) + len(outputs.newest)
 
-    def step(carry: tuple[States, Tree], cell: tuple[Tree, Array]) -> tuple[Any, Tree]:
+    def step(
+        carry: tuple[States, Tree], cell: tuple[Tree, Array, Moments]
+    ) -> tuple[Any, Tree]:
         bars, totals = carry
-        own, number = cell
+        own, number, moments = cell
         reads = _reads(start, outputs, number, length=length)
         output = _state(start, outputs, number, len(start), length=length)
-        again = partial(run, number=number, output=output)
+        again = partial(run, number=number, known=Known(output, moments))
         _, pull = jax.vjp(again, shared, own, reads)
         shared_bar, own_bar, reads_bar = pull(bars[-1])
         totals = jax.tree.map(jnp.add, totals, shared_bar)
@@ -362,7 +376,10 @@ def _pull_loop(
 
     zeros = jax.tree.map(jnp.zeros_like, shared)
     (start_bar, totals), edges_bar = lax.scan(
-        step, (bars, zeros), (edges, jnp.arange(length)), reverse=True
+        step,
+        (bars, zeros),
+        (edges, jnp.arange(length), outputs.moments),
+        reverse=True,
     )
     read = (
         None if state is None else bar
