@@ -247,6 +247,27 @@ def test_the_backward_pass_of_a_path_keeps_the_states_alone(key, reduction):
     assert 0 < sum(kept) <= SMALL.num_states * one.size
 
 
+def test_the_backward_pass_of_mixtures_keeps_nothing_of_single_edges(key):
+    """Not even constants of a turn, which JAX would stack: an array each."""
+    length, batch = 2, 7
+    template = cell_template(SMALL, channels=CHANNELS, reduction=False, stack=(length,))
+    weights, mixture = ops.draw(key, template), Mixture(random_mixture(SMALL))
+    settings = {"space": SMALL, "reduction": False, "context": CONTEXT}
+
+    def loss(weights, x):
+        def step(x, own):
+            y = apply_cell(own, mixture, (x, x), **settings)
+            return y[:CHANNELS], None
+
+        return jax.lax.scan(step, x, weights)[0].sum()
+
+    x = jax.ShapeDtypeStruct((CHANNELS, SIZE, SIZE, batch), jnp.float32)
+    program = jax.jit(jax.grad(loss)).lower(weights, x).as_text()
+    image, sources, targets = f"{CHANNELS}x{SIZE}x{SIZE}x{batch}xf32", 3, 2
+    assert f"<{sources}x{image}>" in program  # what each source gave is kept
+    assert f"<{sources}x{targets}x{image}>" not in program
+
+
 # --- partial channels -----------------------------------------------------------
 
 

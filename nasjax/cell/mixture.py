@@ -123,8 +123,12 @@ def _no_edge(
     passed: tuple[Array, ...],
 ) -> Array:
     del weights, factors, pooled, passed
-    small = x[:, ::stride, ::stride]
-    return jnp.zeros((space.channel_divisor * len(x), *small.shape[1:]), x.dtype)
+    small = lax.stop_gradient(x[:, ::stride, ::stride])
+    # Made of ``x``: of a constant JAX would keep one for each turn of the loop.
+    zeros = lax.clamp(
+        lax.full_like(x, 0, shape=()), small, lax.full_like(x, 0, shape=())
+    )
+    return jnp.concatenate([zeros] * space.channel_divisor)
 
 
 def _shared_output(op: Operation, x: Array, stride: int, context: Context) -> Array:
