@@ -193,7 +193,7 @@ def factorized_reduce(weights: Tree, x: Array, *, context: Context = PLAIN) -> A
 
 def reduced_halves(x: Array, weights: Tree) -> Array:
     """`factorized_reduce` before its batch normalisation."""
-    x = jax.nn.relu(x)
+    x = primitives.relu(x)
     odd_rows, odd_columns = x.shape[1] % 2, x.shape[2] % 2
     shifted = jnp.pad(x, ((0, 0), (0, odd_rows), (0, odd_columns), (0, 0)))[:, 1:, 1:]
     halves = (
@@ -238,7 +238,7 @@ def relu_conv_bn(
 def relu_conv(x: Array, kernel: Array, *, stride: int = 1) -> Array:
     """`relu_conv_bn` before its batch normalisation."""
     run = primitives.pointwise if kernel.ndim == 2 else primitives.convolution
-    return run(jax.nn.relu(x), kernel, stride=stride)
+    return run(primitives.relu(x), kernel, stride=stride)
 
 
 def _separable(
@@ -251,7 +251,7 @@ def _separable(
 ) -> Array:
     """ReLU, depthwise, pointwise."""
     x = primitives.depthwise(
-        jax.nn.relu(x),
+        primitives.relu(x),
         kernels[0],
         stride=stride,
         dilation=dilation,

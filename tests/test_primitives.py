@@ -316,6 +316,19 @@ def test_batch_norm_over_devices_is_that_of_their_whole_batch():
     assert difference.max() > 0.1
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_relu_is_jaxs(dtype):
+    """Its gradient at 0 and of what is not finite, and its dtype, too."""
+    x = jnp.asarray([-np.inf, -1.0, -0.0, 0.0, 1e-30, 2.0, np.inf, np.nan], dtype)
+    cotangent = jnp.asarray([1.0, np.inf, 2.0, np.nan, 3.0, -4.0, 5.0, 6.0], dtype)
+    found, expected = (
+        pullback(relu, cotangent, x) for relu in (primitives.relu, jax.nn.relu)
+    )
+    for actual, wanted in zip(found, expected, strict=True):
+        assert actual.dtype == wanted.dtype == dtype
+        np.testing.assert_array_equal(np.float32(actual), np.float32(wanted))
+
+
 def test_the_gradient_of_batch_norm_from_what_it_gave():
     x = 3.0 * normal(0, 4, 5, 6, 3) + normal(1, 4, 1, 1, 1)
     cotangent = normal(2, *x.shape)

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from nasjax import primitives
 from nasjax.base import Array
 from nasjax.cell.recompute import no_gradient
+from nasjax.cell.rows import take_row
 from nasjax.space import SearchSpace
 
 
@@ -79,13 +79,13 @@ def take_state(states: Array, index: Array) -> tuple[Array, Array]:
 
     The index must be one of theirs.
     """
-    return lax.dynamic_index_in_dim(states, index, keepdims=False), states
+    return take_row(states, index), states
 
 
 @jax.custom_vjp
 def add_to_state(states: Array, index: Array, value: Array) -> Array:
     """The states ``[S, ...]`` with ``value`` ``[...]`` added to one of them."""
-    return states.at[index].add(value)
+    return states.at[index].add(value, mode="promise_in_bounds")
 
 
 def _take_forward(states: Array, index: Array) -> tuple[tuple[Array, Array], Array]:

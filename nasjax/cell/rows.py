@@ -5,21 +5,36 @@ summed by itself, on all threads, and the stack is written once a row.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from nasjax.base import Array
 
-#: A row of a stack ``[S, ...]``; its number is not negative.
-take_row = partial(
-    lax.dynamic_index_in_dim, keepdims=False, allow_negative_indices=False
-)
-#: A stack with a row replaced.
-put_row = partial(lax.dynamic_update_index_in_dim, axis=0, allow_negative_indices=False)
+# By slices, not by `lax.dynamic_index_in_dim` and the like: these are jitted functions,
+# and a call that stands apart is a pass over memory.
+
+
+def take_row(stack: Array, at: Array) -> Array:
+    """A row of a stack ``[S, ...]``; its number is not negative."""
+    start, size = _row(stack, at)
+    row = lax.dynamic_slice(stack, start, size, allow_negative_indices=False)
+    return lax.squeeze(row, [0])
+
+
+def put_row(stack: Array, row: Array, at: Array) -> Array:
+    """A stack with a row replaced."""
+    start, _ = _row(stack, at)
+    return lax.dynamic_update_slice(
+        stack, row[None], start, allow_negative_indices=False
+    )
+
+
+def _row(stack: Array, at: Array) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """Where a row starts, and its size."""
+    rest = stack.shape[1:]
+    return (at, *(0 for _ in rest)), (1, *rest)
 
 
 class Rows(NamedTuple):
@@ -54,7 +69,7 @@ def so_far(total: Array, row: Rows) -> Array:
       total: the sum after the turn before, of whatever row.
       row: of this turn.
     """
-    return jnp.where(row.starts, jnp.zeros_like(total), total)
+    return lax.select(row.starts, lax.full_like(total, 0), total)
 
 
 def add_total(stack: Array, total: Array, row: Rows) -> Array:

@@ -2,8 +2,6 @@
 
 from functools import partial
 
-import jax
-
 from nasjax import ops, primitives, supernet
 from nasjax.base import Array, InputError, Tree
 from nasjax.genotype import parse_arch_str
@@ -128,7 +126,7 @@ def _forward(
         x, moments = _apply_stage(cell, count, *own, x, drop, how)
         found.append(moments)
     x, last = units.normalise(params["last"], stats["last"], x, context=how.context)
-    logits = supernet.apply_head(params["head"], jax.nn.relu(x))
+    logits = supernet.apply_head(params["head"], primitives.relu(x))
     moments = {
         "stem": stem,
         "cells": tuple(found),

@@ -3,10 +3,9 @@
 import itertools
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 
-from nasjax import ops, supernet
+from nasjax import ops, primitives, supernet
 from nasjax.base import Array, InputError, Tree
 from nasjax.network import units
 from nasjax.network.units import Context, Size
@@ -43,7 +42,7 @@ def apply_stem(
     """
     outputs, moments = [], []
     for index, (own, running) in enumerate(zip(weights, stats, strict=True)):
-        x = jax.nn.relu(x) if index else x
+        x = primitives.relu(x) if index else x
         x = _THREE.apply(own, x, stride, context)
         x, found = units.normalise(own, running, x, context=context)
         outputs.append(x)
@@ -111,7 +110,7 @@ def apply_auxiliary(
             f"the auxiliary head does not fit features of {x.shape[1]}×{x.shape[2]}: "
             f"images are about {'224×224' if imagenet else '32×32'} for it"
         )
-    pooled = _pool_to_2x2(jax.nn.relu(x), stride)
+    pooled = _pool_to_2x2(primitives.relu(x), stride)
     y = units.POINTWISE.apply(weights["first"], pooled, 1, context)
     moments = {}
     y, moments["first"] = units.normalise(
@@ -119,14 +118,14 @@ def apply_auxiliary(
     )
     second = weights["second"]
     # The 2×2 convolution covers what is left: one matrix product.
-    y = jnp.einsum("oihw,ihwb->ob", second["kernel"].astype(y.dtype), jax.nn.relu(y))[
-        :, None, None
-    ]
+    y = jnp.einsum(
+        "oihw,ihwb->ob", second["kernel"].astype(y.dtype), primitives.relu(y)
+    )[:, None, None]
     if "second" in stats:
         y, moments["second"] = units.normalise(
             second, stats["second"], y, context=context
         )
-    return supernet.apply_head(weights["head"], jax.nn.relu(y)), moments
+    return supernet.apply_head(weights["head"], primitives.relu(y)), moments
 
 
 def auxiliary_macs(channels: int, num_classes: int) -> int:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from nasjax import ops, primitives
@@ -101,7 +100,7 @@ def apply_unit(
     Returns:
       ``[C', ceil(H/stride), ceil(W/stride), B]`` and the moments it was normalised by.
     """
-    y = unit.apply(weights, jax.nn.relu(x), stride, context)
+    y = unit.apply(weights, primitives.relu(x), stride, context)
     return normalise(weights, stats, y, context=context)
 
 

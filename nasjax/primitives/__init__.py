@@ -5,6 +5,7 @@ PyTorch reference: ``dilation * (kernel // 2)`` zeros on every side, so a stride
 two maps ``H`` to ``ceil(H / 2)``.
 """
 
+from nasjax.primitives.activation import relu as relu
 from nasjax.primitives.dense import convolution as convolution
 from nasjax.primitives.dense import pointwise as pointwise
 from nasjax.primitives.dense import rectangular as rectangular

@@ -18,6 +18,13 @@ def expand(per_channel: Array) -> Array:
     return per_channel[:, None, None, None]
 
 
+def zeros_around(x: Array, pad: int) -> Array:
+    """``[C, H, W, B]`` with ``pad`` rows and columns of zeros on every side."""
+    # Not `jnp.pad`, a jitted function: a call that would be fused with nothing.
+    around = (pad, pad, 0)
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), around, around, (0, 0, 0)])
+
+
 def undo_stride(cotangent: Array, size: tuple[int, ...], stride: int) -> Array:
     """Zeros between outputs, and at the end where the stride left pixels out."""
     if stride == 1:

@@ -9,7 +9,13 @@ import numpy as np
 from jax import lax
 
 from nasjax.base import Array
-from nasjax.primitives.common import expand, strided_size, tap, undo_stride
+from nasjax.primitives.common import (
+    expand,
+    strided_size,
+    tap,
+    undo_stride,
+    zeros_around,
+)
 
 
 def _depthwise_grouped(x: Array, kernel: Array, stride: int, dilation: int) -> Array:
@@ -26,21 +32,34 @@ def _depthwise_grouped(x: Array, kernel: Array, stride: int, dilation: int) -> A
     )
 
 
-# Jitted, as are other primitives of many small parts, to be traced and lowered once for
-# all its calls.
-@partial(jax.jit, static_argnames=("stride", "dilation"))
-def _shift_and_add(x: Array, kernel: Array, stride: int, dilation: int) -> Array:
+def _shift_and_add(
+    x: Array, kernel: Array, stride: int, dilation: int, *, inline: bool
+) -> Array:
     """The sum over taps of shifted copies: one fused pass, forward only."""
+    padded = zeros_around(x, dilation * (kernel.shape[-1] // 2))
+    run = _inline_sum_of_taps if inline else _sum_of_taps
+    return run(padded, kernel, strided_size(x, stride), stride, dilation)
+
+
+def _taps_summed(
+    padded: Array, kernel: Array, size: tuple[int, int], stride: int, dilation: int
+) -> Array:
     k = kernel.shape[-1]
-    pad = dilation * (k // 2)
-    size = strided_size(x, stride)
-    padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     terms = [
         expand(kernel[:, i, j]) * tap(padded, i * dilation, j * dilation, size, stride)
         for i in range(k)
         for j in range(k)
     ]
     return sum(terms[1:], terms[0])
+
+
+# Jitted, as are other primitives of many small parts, to be traced and lowered once for
+# all its calls. What is fused with its surroundings stands outside, such as the padding
+# above: a compiler that shares calls fuses nothing across their edge. Or it is inline:
+# traced once, but written out where it is used.
+_STATIC = ("size", "stride", "dilation")
+_sum_of_taps = jax.jit(_taps_summed, static_argnames=_STATIC)
+_inline_sum_of_taps = jax.jit(_taps_summed, static_argnames=_STATIC, inline=True)
 
 
 def _bands(width: int, k: int, stride: int, dilation: int) -> np.ndarray:
@@ -73,21 +92,37 @@ def _depthwise_banded(x: Array, kernel: Array, stride: int, dilation: int) -> Ar
     return jnp.einsum("ciow,chiwb->chob", band, rows)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _depthwise_shift(x: Array, kernel: Array, stride: int, dilation: int) -> Array:
-    return _shift_and_add(x, kernel, stride, dilation)
+    return _shift(x, kernel, stride, dilation, False)
 
 
-def _depthwise_shift_forward(
-    x: Array, kernel: Array, stride: int, dilation: int
+def inline_shift(
+    x: Array, kernel: Array, *, stride: int = 1, dilation: int = 1
+) -> Array:
+    """`depthwise` of the form "shift", to be fused with what reads it."""
+    return _shift(x, kernel, stride, dilation, True)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _shift(x: Array, kernel: Array, stride: int, dilation: int, inline: bool) -> Array:
+    return _shift_and_add(x, kernel, stride, dilation, inline=inline)
+
+
+def _shift_forward(
+    x: Array, kernel: Array, stride: int, dilation: int, inline: bool
 ) -> tuple[Array, tuple[Array, Array]]:
-    return _shift_and_add(x, kernel, stride, dilation), (x, kernel)
+    return _shift(x, kernel, stride, dilation, inline), (x, kernel)
 
 
-def _depthwise_shift_backward(
-    stride: int, dilation: int, residuals: tuple[Array, Array], cotangent: Array
+def _shift_backward(
+    stride: int,
+    dilation: int,
+    inline: bool,
+    residuals: tuple[Array, Array],
+    cotangent: Array,
 ) -> tuple[Array, Array]:
     """Gradients of shift-and-add without autodiff's k² copies of the input."""
+    del inline
     x, kernel = residuals
     input_gradient = _transposed(cotangent, kernel, x.shape[1:3], stride, dilation)
     return input_gradient, _taps(x, cotangent, kernel.shape[-1], stride, dilation)
@@ -98,7 +133,7 @@ def _transposed(
 ) -> Array:
     """Input gradient: odd kernels, symmetric padding, so the flipped kernel."""
     full = undo_stride(cotangent, size, stride)
-    return _depthwise_shift(full, kernel[:, ::-1, ::-1], 1, dilation)
+    return inline_shift(full, kernel[:, ::-1, ::-1], dilation=dilation)
 
 
 #: Columns of the output that one step of a weight gradient's loop covers, at most.
@@ -106,17 +141,22 @@ _COLUMNS = 8
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-@partial(jax.jit, static_argnums=(2, 3, 4))
 def _taps(x: Array, cotangent: Array, k: int, stride: int, dilation: int) -> Array:
     """Weight gradient ``[C, k, k]``: shift-and-add with the roles exchanged.
 
     A pixel of the cotangent multiplies the k×k window of ``x`` that its output read.
     The windows, ``[C, k, k, B]``, are summed block after block, the batch at the end.
     """
+    padded = zeros_around(x, dilation * (k // 2))
+    return _sum_of_windows(padded, cotangent, k, stride, dilation)
+
+
+@partial(jax.jit, static_argnames=("k", "stride", "dilation"))
+def _sum_of_windows(
+    padded: Array, cotangent: Array, k: int, stride: int, dilation: int
+) -> Array:
     channels, height, width, batch = cotangent.shape
-    pad = dilation * (k // 2)
     span = dilation * (k - 1) + 1
-    padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     columns = max(n for n in range(1, _COLUMNS + 1) if width % n == 0)
     blocks = width // columns
     at = partial(lax.dynamic_slice, allow_negative_indices=False)
@@ -136,7 +176,7 @@ def _taps(x: Array, cotangent: Array, k: int, stride: int, dilation: int) -> Arr
 
     zeros = jnp.zeros((channels, k, k, batch), jnp.float32)
     total = lax.fori_loop(0, height * blocks, step, zeros)
-    return total.sum(axis=-1).astype(x.dtype)
+    return total.sum(axis=-1).astype(padded.dtype)
 
 
 def _taps_forward(
@@ -156,7 +196,7 @@ def _taps_backward(
 
 
 _taps.defvjp(_taps_forward, _taps_backward)
-_depthwise_shift.defvjp(_depthwise_shift_forward, _depthwise_shift_backward)
+_shift.defvjp(_shift_forward, _shift_backward)
 
 
 _DEPTHWISE_FORMS: dict[str, Callable[[Array, Array, int, int], Array]] = {

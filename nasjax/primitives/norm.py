@@ -41,7 +41,8 @@ def batch_norm(
     return normalised(x, epsilon=epsilon, axis_name=axis_name)[0]
 
 
-@partial(jax.jit, static_argnames=("epsilon", "axis_name"))
+# Traced once, and written out where it is used, to be fused with what is around it.
+@partial(jax.jit, static_argnames=("epsilon", "axis_name"), inline=True)
 def normalised(
     x: Array,
     *,

@@ -9,7 +9,7 @@ from jax import lax
 
 from nasjax.base import Array
 from nasjax.primitives.common import apart, strided_size, tap, undo_stride
-from nasjax.primitives.depthwise import depthwise
+from nasjax.primitives.depthwise import inline_shift
 
 
 def _window_counts(size: int, stride: int) -> np.ndarray:
@@ -38,7 +38,7 @@ def avg_pool_3x3(x: Array, *, stride: int = 1) -> Array:
 
 def _box_sum(x: Array, ones: Array, stride: int) -> Array:
     # A constant kernel: the weight gradient is never asked for, so it costs nothing.
-    return depthwise(x, ones, stride=stride, form="shift")
+    return inline_shift(x, ones, stride=stride)
 
 
 def _max_taps(x: Array, stride: int) -> list[Array]:
@@ -76,7 +76,9 @@ def _max_pool_backward(
     terms = []
     for number in range(9):
         window = partial(tap, i=2 - number // 3, j=2 - number % 3, size=size, stride=1)
-        terms.append(jnp.where(window(holds) == jnp.int8(number), window(sent), zero))
+        own = window(sent)
+        seen = window(holds) == jnp.int8(number)
+        terms.append(lax.select(seen, own, lax.full_like(own, 0)))
     return (sum(terms[1:], terms[0]),)
 
 

@@ -4,9 +4,7 @@ import itertools
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-
-from nasjax import ops, supernet
+from nasjax import ops, primitives, supernet
 from nasjax.base import Array, Tree
 from nasjax.cell import (
     Known,
@@ -111,8 +109,8 @@ def _apply_stem(settings: Settings, weights: Tree, x: Array) -> States:
     if settings.stem == "cifar":
         return (supernet.apply_stem(weights, x, context=settings.context),)
     stem = partial(supernet.apply_stem, stride=2, context=settings.context)
-    before = stem(weights[1], jax.nn.relu(stem(weights[0], x)))
-    return before, stem(weights[2], jax.nn.relu(before))
+    before = stem(weights[1], primitives.relu(stem(weights[0], x)))
+    return before, stem(weights[2], primitives.relu(before))
 
 
 def stages(cells: tuple[CellPlan, ...]) -> list[tuple[int, int]]:

@@ -2,8 +2,6 @@
 
 from functools import partial
 
-import jax
-
 from nasjax import ops, primitives, supernet
 from nasjax.base import Array, Tree
 from nasjax.cell import (
@@ -159,7 +157,7 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
         x = run_stack(chain, tuple(stacked), architecture, *entry)
         last = weights["last"]
         x = primitives.affine(context.batch_norm(x), last["scale"], last["offset"])
-        return supernet.apply_head(weights["head"], jax.nn.relu(x))
+        return supernet.apply_head(weights["head"], primitives.relu(x))
 
     return Supernet(
         space,

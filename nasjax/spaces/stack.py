@@ -16,6 +16,7 @@ from jax import lax
 
 from nasjax.base import Array, Tree
 from nasjax.cell import Known, Mixture, Path, no_gradient, once_there
+from nasjax.cell.rows import put_row, take_row
 
 #: The newest outputs that a cell may read, oldest first: two in DARTS, else one.
 States = tuple[Array, ...]
@@ -223,7 +224,7 @@ def _run_stage(
         so_far = _Outputs(outputs, (), ())
         reads = _reads(start, so_far, number, length=stage.length)
         output, moments = stage.run(around, own, entries, number, reads, path)
-        return outputs.at[number].set(output), moments
+        return put_row(outputs, output, number), moments
 
     empty = jnp.zeros((stage.length, *stage.shape(states)), states[-1].dtype)
     outputs, moments = lax.scan(step, empty, (edges, jnp.arange(stage.length)))
@@ -246,10 +247,13 @@ def _state(
     alone = {at: state for at, state in enumerate(start) if state is not None}
     alone |= {arity + len(older) + at: state for at, state in enumerate(newest)}
     at = number + k
-    state = older[jnp.clip(at - arity, 0, len(older) - 1)] if len(older) else newest[0]
+    if len(older):
+        state = take_row(older, jnp.clip(at - arity, 0, len(older) - 1))
+    else:
+        state = newest[0]
     for position, one in alone.items():
         if k <= position < k + length and one is not state:
-            state = jnp.where(at == position, one, state)
+            state = lax.select(at == position, one, state)
     return state
 
 
