@@ -1,5 +1,6 @@
 """Launches of nasjax: absl-flag commands, run from the repository's root."""
 
-from experiments import pages
+from experiments import calls, pages
 
+calls.share()
 pages.take()

@@ -3,11 +3,11 @@
 import os
 import pathlib
 
+from experiments.calls import with_shared_calls
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault(
-    "XLA_FLAGS",
-    (os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"),
-)
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+os.environ.update(with_shared_calls(os.environ))  # as launches do
 
 import jax
 import pytest

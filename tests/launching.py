@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from experiments.calls import with_shared_calls
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -27,7 +29,7 @@ def environment(*, devices: int = 1, **more: str) -> dict[str, str]:
     """
     flags = f"--xla_force_host_platform_device_count={devices}"
     ours = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "XLA_FLAGS": flags}
-    return os.environ | ours | more
+    return with_shared_calls(os.environ | ours | more)
 
 
 def start(

@@ -1,0 +1,108 @@
+"""Shared calls: asked for by launches, and no operation takes a pass more for them."""
+
+import json
+import math
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from experiments import calls
+from nasjax import ops, primitives, spaces
+
+_SPACES = ("darts", "nasbench201")
+_SHAPE = (8, 16, 16, 4)
+#: What takes no pass over an array.
+_FREE = ("parameter", "bitcast", "get-tuple-element", "tuple", "constant")
+
+
+def passes(program: str) -> int:
+    """How often a compiled program writes an array of a quarter image or more."""
+    # What is within a fusion is not written.
+    parts = re.split(r"\n(?=%|ENTRY)", program)
+    whole = [part for part in parts if not part.startswith(("%fused", "%wrapped"))]
+    found = re.findall(r"= f32\[([\d,]+)\]\S* ([a-z-]+)\(", "\n".join(whole))
+    sizes = (
+        math.prod(map(int, shape.split(",")))
+        for shape, name in found
+        if name not in _FREE
+    )
+    return sum(size >= 8 * 8 * 8 * 4 for size in sizes)
+
+
+def all_passes() -> dict[str, int]:
+    """Passes of every operation with its gradients, and of a cell's inputs."""
+    x = jax.ShapeDtypeStruct(_SHAPE, jnp.float32)
+    found = {}
+    for name in _SPACES:
+        for op in spaces.SPACES[name]().operations:
+            for stride in (1, 2):
+                shapes = op.shapes(_SHAPE[0], stride)
+                weights = {
+                    key: jax.ShapeDtypeStruct(shape, jnp.float32)
+                    for key, shape in shapes.items()
+                }
+
+                def run(weights, x, op=op, stride=stride):
+                    y, pull = jax.vjp(
+                        lambda w, x: op.apply(w, x, stride, ops.PLAIN), weights, x
+                    )
+                    return y, pull(jnp.sin(y))
+
+                found[f"{name} {op.name} {stride}"] = _passes_of(run, weights, x)
+    found["relu"] = _passes_of(lambda x: jnp.sin(primitives.relu(jnp.cos(x))), x)
+    return found
+
+
+def _passes_of(run, *arguments):
+    return passes(jax.jit(run).lower(*arguments).compile().as_text())
+
+
+def _counted(flags: str) -> dict[str, int]:
+    root = pathlib.Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", "from tests import test_calls as t; t.main()"],
+        cwd=root,
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    print(json.dumps(all_passes()))
+
+
+def test_no_operation_takes_a_pass_more_for_shared_calls():
+    plain = _counted("--xla_backend_extra_options=xla_none")
+    shared = _counted(calls.with_shared_calls({})["XLA_FLAGS"])
+    assert plain["darts sep_conv_3x3 1"] > plain["darts avg_pool_3x3 1"] > 3
+    more = {k: (n, plain[k]) for k, n in shared.items() if n > plain[k]}
+    assert not more
+
+
+@pytest.mark.parametrize("launch", [True, False])
+def test_a_launch_asks_for_them_and_an_import_does_not(launch):
+    name = "-m" if launch else "mine.py"
+    code = f"import os, sys; sys.argv[0] = {name!r}; import experiments; "
+    code += "print(os.environ['XLA_FLAGS'])"
+    tunables = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}  # it is not started anew
+    flags = "--xla_force_host_platform_device_count=2"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | tunables | {"XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    given = {"XLA_FLAGS": flags}
+    expected = calls.with_shared_calls(given) if launch else given
+    assert done.stdout.split() == expected["XLA_FLAGS"].split()
+    assert flags in expected["XLA_FLAGS"]
