@@ -134,20 +134,35 @@ def _written(y: Array, axis: int, tap: int, stride: int, size: int) -> Array:
     return lax.pad(y, jnp.zeros((), y.dtype), edges)
 
 
-def _reaches(kernel: Array) -> range:
+def _reaches(size: int) -> range:
     """Where the taps of a k×k kernel are, along either axis, from its centre."""
-    reach = kernel.shape[-1] // 2
-    return range(-reach, reach + 1)
+    return range(-(size // 2), size // 2 + 1)
+
+
+def _all_columns(x: Array, *, size: int, stride: int) -> Array:
+    return jnp.concatenate([_read(x, 2, tap, stride) for tap in _reaches(size)])
+
+
+def _all_rows(y: Array, *, size: int, stride: int, height: int) -> Array:
+    parts = [_written(y, 1, tap, stride, height) for tap in _reaches(size)]
+    return jnp.concatenate(parts)
 
 
 def _columns(x: Array, kernel: Array, stride: int) -> Array:
     """``[C, H, W, B]`` to ``[k*C, H, W', B]``: what each column of a kernel reads."""
-    return jnp.concatenate([_read(x, 2, tap, stride) for tap in _reaches(kernel)])
+    run = apart(_all_columns, "size", "stride")
+    return run(x, size=kernel.shape[-1], stride=stride)
+
+
+def _rows(y: Array, kernel: Array, stride: int, height: int) -> Array:
+    """``[C', H', W', B]`` to ``[k*C', H, W', B]``: what each of its rows adds to."""
+    run = apart(_all_rows, "size", "stride", "height")
+    return run(y, size=kernel.shape[-1], stride=stride, height=height)
 
 
 def _convolution_windows(x: Array, kernel: Array, stride: int) -> Array:
     """The product with all windows at once, ``[k*k*C, N]``."""
-    taps = _reaches(kernel)
+    taps = _reaches(kernel.shape[-1])
     rows = [_read(x, 1, tap, stride) for tap in taps]
     windows = [_read(row, 2, tap, stride) for row in rows for tap in taps]
     flat = kernel.transpose(0, 2, 3, 1).reshape(len(kernel), -1)
@@ -163,7 +178,8 @@ def _flat_taps(kernel: Array) -> Array:
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolution_stacked(x: Array, kernel: Array, stride: int) -> Array:
     rows = apart(_product)(_flat_taps(kernel), _columns(x, kernel, stride))
-    parts = zip(_reaches(kernel), jnp.split(rows, kernel.shape[-1]), strict=True)
+    size = kernel.shape[-1]
+    parts = zip(_reaches(size), jnp.split(rows, size), strict=True)
     return reduce(jnp.add, [_read(row, 1, tap, stride) for tap, row in parts])
 
 
@@ -179,14 +195,11 @@ def _stacked_backward(
     x, kernel = residuals
     out_channels, in_channels, k, _ = kernel.shape
     _, height, width, _ = x.shape
-    taps = _reaches(kernel)
-    rows_bar = jnp.concatenate(
-        [_written(cotangent, 1, tap, stride, height) for tap in taps]
-    )
+    rows_bar = _rows(cotangent, kernel, stride, height)
     kernel_bar = apart(_outer)(rows_bar, _columns(x, kernel, stride))
     kernel_bar = kernel_bar.reshape(k, out_channels, k, in_channels)
     columns_bar = apart(_product)(_flat_taps(kernel).T, rows_bar)
-    parts = zip(taps, jnp.split(columns_bar, k), strict=True)
+    parts = zip(_reaches(k), jnp.split(columns_bar, k), strict=True)
     terms = [_written(column, 2, tap, stride, width) for tap, column in parts]
     return reduce(jnp.add, terms), kernel_bar.transpose(1, 3, 0, 2)
 
