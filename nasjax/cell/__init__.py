@@ -18,6 +18,7 @@ from nasjax.cell.cell import run_cell as run_cell
 from nasjax.cell.edges import EdgeGroup as EdgeGroup
 from nasjax.cell.edges import edge_groups as edge_groups
 from nasjax.cell.path import Known as Known
+from nasjax.cell.path import Left as Left
 from nasjax.cell.recompute import no_gradient as no_gradient
 from nasjax.cell.recompute import once_there as once_there
 from nasjax.cell.recompute import recomputed as recomputed

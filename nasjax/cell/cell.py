@@ -13,7 +13,7 @@ from nasjax.base import Array, Tree
 from nasjax.cell.architecture import Mixture, Path
 from nasjax.cell.edges import edge_groups
 from nasjax.cell.mixture import run_mixture
-from nasjax.cell.path import Known, run_path
+from nasjax.cell.path import Known, Left, run_path
 from nasjax.ops import Context, kernel
 from nasjax.space import SearchSpace
 
@@ -83,7 +83,7 @@ def run_cell(
     reduction: bool,
     context: Context,
     known: Known | None = None,
-) -> tuple[Array, tuple[Array, ...]]:
+) -> tuple[Array, Left]:
     """`apply_cell`, and what a path leaves for its gradient beside the output.
 
     Args:
@@ -93,12 +93,8 @@ def run_cell(
       space: likewise.
       reduction: likewise.
       context: likewise.
-      known: what an earlier pass of a path gave: only the gradient is asked for. Where
-        the output is all of its nodes it is not run again; else it is, and that keeps
-        what each edge gave.
-
-    Returns:
-      The output, and the moments of `Known`.
+      known: what an earlier pass of a path gave: only the gradient is asked for, and
+        nothing is run again but what an operation's own gradient needs.
     """
     chex.assert_equal_shape(inputs)
     chex.assert_shape(jax.tree.leaves(architecture), (space.num_edges, ...))
@@ -113,7 +109,7 @@ def run_cell(
         states = jnp.concatenate([entry, empty])
         first = 0
     finished = _finished(space, known, states)
-    left = []
+    found = []
     for number, group in enumerate(edge_groups(space, reduction=reduction)):
         own = _rows(architecture, group.edges)
         reads = entry if group.from_inputs else None
@@ -127,22 +123,26 @@ def run_cell(
             states = run_mixture(weights[number], own, reads, states, **constant)
             continue
         if finished is not None and known is not None:
-            constant["known"] = finished, known.moments[number]
-        states, moments = run_path(
-            weights[number], own, reads, states, keep=known is not None, **constant
-        )
-        left.append(moments)
+            constant["known"] = finished, known.left.moments[number]
+        states, moments = run_path(weights[number], own, reads, states, **constant)
+        found.append(moments)
     output = jnp.stack([states[node - first] for node in space.output])
-    return output.reshape(-1, *output.shape[2:]), tuple(left)
+    left = Left(tuple(found), None if _holds_nodes(space) else states)
+    return output.reshape(-1, *output.shape[2:]), left
+
+
+def _holds_nodes(space: SearchSpace) -> bool:
+    """Whether the output is all of the nodes, in their order."""
+    return space.output == tuple(range(space.num_inputs, space.num_states))
 
 
 def _finished(space: SearchSpace, known: Known | None, states: Array) -> Array | None:
-    """All states as they end, where the output holds every node; else None."""
-    nodes = tuple(range(space.num_inputs, space.num_states))
-    if known is None or tuple(space.output) != nodes:
-        return None
-    ends = known.output.reshape(len(nodes), -1, *known.output.shape[1:])
-    return jnp.concatenate([states[: len(states) - len(nodes)], ends])
+    """All states as the cell ends, where they are known."""
+    if known is None or not _holds_nodes(space):
+        return None if known is None else known.left.states
+    nodes = len(space.output)
+    ends = known.output.reshape(nodes, -1, *known.output.shape[1:])
+    return jnp.concatenate([states[: len(states) - nodes], ends])
 
 
 def _rows(architecture: Mixture | Path, edges: tuple[int, ...]) -> Any:

@@ -19,16 +19,23 @@ from nasjax.ops import Context, Operation
 from nasjax.space import SearchSpace
 
 
-class Known(NamedTuple):
-    """What an earlier pass of the same path gave: its gradient need not run it again.
+class Left(NamedTuple):
+    """What a path leaves for its gradient, beside the output.
 
     Attributes:
-      output: of the cell.
       moments: of each group of edges, as `run_path` gives them.
+      states: as the cell ends; None where the output holds every node.
     """
 
-    output: Array
     moments: tuple[Array, ...]
+    states: Array | None
+
+
+class Known(NamedTuple):
+    """What an earlier pass of the same path gave, which its gradient starts from."""
+
+    output: Array
+    left: Left
 
 
 class _PathLoop(NamedTuple):
@@ -38,7 +45,6 @@ class _PathLoop(NamedTuple):
     first: int
     space: SearchSpace
     context: Context
-    keep: bool = False  # what each edge gave, for the backward pass
 
 
 class _Edge(NamedTuple):
@@ -50,19 +56,6 @@ class _Edge(NamedTuple):
     drop: Any
     source: Any
     target: Any
-
-
-class _Ran(NamedTuple):
-    """What an edge's operation gave.
-
-    Attributes:
-      moments: ``[2, C]``, mean and scale of the batch normalisation that ended it, else
-        zeros.
-      output: before its weight, if it is kept.
-    """
-
-    moments: Array
-    output: Array | None
 
 
 class _Bars(NamedTuple):
@@ -84,8 +77,7 @@ def run_path(
     """Add every active edge's operation to its target, edge after edge.
 
     What is ``known`` from an earlier pass, states as the cell ends and moments, is
-    given out as it is: nothing is run, and the gradient is the same. To ``keep`` what
-    each edge gave saves computing it again, at an array an edge.
+    given out as it is: nothing is run, and the gradient is the same.
 
     Returns:
       The states, and ``[E, 2, C]``, mean and scale of the batch normalisation that ends
@@ -124,8 +116,8 @@ def _before_norm(
 
 def _run(
     loop: _PathLoop, op: Operation, edge: _Edge, x: Array, total: Array
-) -> tuple[Array, _Ran]:
-    """The sum with an edge's weighted output, and what the operation gave."""
+) -> tuple[Array, Array]:
+    """The sum with an edge's weighted output, and the moments of its operation."""
     inner = _before_norm(loop, op)
     moments = _no_moments(total)
     if inner is None:
@@ -135,8 +127,7 @@ def _run(
             inner(edge.weights, x), axis_name=loop.context.norm_axis
         )
         moments = jnp.stack(found)
-    total += primitives.weighted(y, edge.factor)
-    return total, _Ran(moments, y if loop.keep else None)
+    return total + primitives.weighted(y, edge.factor), moments
 
 
 def _pull(
@@ -144,7 +135,7 @@ def _pull(
     op: Operation,
     edge: _Edge,
     x: Array,
-    ran: _Ran,
+    moments: Array,
     bar: _Bars,
     total: Array,
 ) -> tuple[Array, tuple[Tree, Array]]:
@@ -155,25 +146,23 @@ def _pull(
       op: what the edge runs.
       edge: its place and weights.
       x: its input.
-      ran: what the operation gave; the compiler leaves out what is not needed again.
+      moments: of its operation, as they were found.
       bar: cotangents of what it adds.
       total: cotangent of the input so far.
     """
     inner = _before_norm(loop, op)
     run = inner or partial(_apply, loop, op, edge)
     y, pull = jax.vjp(run, edge.weights, x)
-    if ran.output is not None:
-        y = ran.output
     if inner is None:
         y_bar, factor_bar = jax.vjp(primitives.weighted, y, edge.factor)[1](bar.output)
     else:
-        mean, scale = ran.moments
+        mean, scale = moments
         y_bar, factor_bar = primitives.pull_weighted_norm(
             y,
             scale,
             bar.output,
             edge.factor,
-            mean=mean if ran.output is None else None,
+            mean=mean,
             moments_bar=bar.moments,
             axis_name=loop.context.norm_axis,
         )
@@ -187,21 +176,20 @@ def _no_moments(y: Array) -> Array:
 
 def _run_nothing(
     loop: _PathLoop, edge: _Edge, x: Array, total: Array
-) -> tuple[Array, _Ran]:
-    del edge, x
-    nothing = jnp.zeros_like(total) if loop.keep else None
-    return total, _Ran(_no_moments(total), nothing)
+) -> tuple[Array, Array]:
+    del loop, edge, x
+    return total, _no_moments(total)
 
 
 def _pull_nothing(
     loop: _PathLoop,
     edge: _Edge,
     x: Array,
-    ran: _Ran,
+    moments: Array,
     bar: _Bars,
     total: Array,
 ) -> tuple[Array, tuple[Tree, Array]]:
-    del loop, x, ran, bar
+    del loop, x, moments, bar
     zeros = jax.tree.map(jnp.zeros_like, (edge.weights, edge.factor))
     return total, (zeros[0], zeros[1])
 
@@ -231,8 +219,8 @@ def _edges(loop: _PathLoop, path: Path, weights: Tree, factor: Array) -> _Edge:
 
 def _run_edges(
     loop: _PathLoop, edges: _Edge, reads: Array | None, states: Array
-) -> tuple[Array, _Ran]:
-    """The states with every edge's output added, and what each gave.
+) -> tuple[Array, Array]:
+    """The states with every edge's output added, and each operation's moments.
 
     Edges are sorted by target, so that a state is finished before it is read.
     """
@@ -252,17 +240,17 @@ def _run_edges(
 
     def step(carry: tuple[Array, Array], turn: tuple[_Edge, Rows]) -> tuple[Any, Any]:
         (states, total), (edge, row) = carry, turn
-        total, ran = lax.switch(edge.runs, runs, states, turn, total)
-        return (add_total(states, total, row), total), ran
+        total, moments = lax.switch(edge.runs, runs, states, turn, total)
+        return (add_total(states, total, row), total), moments
 
     rows = rows_of([target - loop.first for target in loop.group.targets])
     start = states, jnp.zeros_like(states[0])
-    (states, _), ran = lax.scan(step, start, (edges, rows))
-    return states, ran
+    (states, _), moments = lax.scan(step, start, (edges, rows))
+    return states, moments
 
 
 def _pull_edges(
-    loop: _PathLoop, edges: _Edge, kept: Array, ran: _Ran, cotangents: _Bars
+    loop: _PathLoop, edges: _Edge, kept: Array, moments: Array, cotangents: _Bars
 ) -> tuple[Array, tuple[Tree, Array]]:
     """Cotangents of what the edges read; of their weights and factors.
 
@@ -279,20 +267,20 @@ def _pull_edges(
         branch: Callable[..., Any],
         bars: Array,
         turn: tuple[_Edge, Rows],
-        own: tuple[_Ran, Array],
+        own: tuple[Array, Array],
         total: Array,
     ) -> Any:
-        (edge, row), (ran, moments_bar) = turn, own
+        (edge, row), (moments, moments_bar) = turn, own
         bar = _Bars(moments_bar, take_row(bars if inside else cotangent, edge.target))
         total = so_far(total, row)
-        return branch(edge, take_row(kept, edge.source), ran, bar, total)
+        return branch(edge, take_row(kept, edge.source), moments, bar, total)
 
     pulls = [partial(pull, branch) for branch in _branches(loop, _pull, _pull_nothing)]
 
     def step(carry: tuple[Array, Array, Tree], turn: tuple[Array, Rows]) -> Any:
         (bars, total, found), (number, row) = carry, turn
         edge, own = jax.tree.map(
-            lambda leaf: take_row(leaf, number), (edges, (ran, cotangents.moments))
+            lambda leaf: take_row(leaf, number), (edges, (moments, cotangents.moments))
         )
         total, one = lax.switch(edge.runs, pulls, bars, (edge, row), own, total)
         found = jax.tree.map(lambda rows, row: put_row(rows, row, number), found, one)
@@ -319,9 +307,8 @@ def _path_edges(
 ) -> tuple[Array, Array]:
     """The states with every edge's output added, and moments.
 
-    Its gradient keeps these, and nothing else of an edge that is not to be kept.
+    Its gradient keeps these, and nothing else of an edge.
     """
-    loop = loop._replace(keep=False)
     return _path_forward(loop, path, weights, factor, reads, states, known)[0]
 
 
@@ -336,21 +323,21 @@ def _path_forward(
 ) -> tuple[tuple[Array, Array], tuple[Any, ...]]:
     if known is None:
         edges = _edges(loop, path, weights, factor)
-        finished, ran = _run_edges(loop, edges, reads, states)
+        finished, moments = _run_edges(loop, edges, reads, states)
     else:
-        finished, ran = known[0], _Ran(known[1], None)
+        finished, moments = known
     kept = finished if reads is None else reads
-    return (finished, ran.moments), (path, weights, factor, kept, ran)
+    return (finished, moments), (path, weights, factor, kept, moments)
 
 
 def _path_backward(
     loop: _PathLoop, residuals: tuple[Any, ...], cotangents: tuple[Array, Array]
 ) -> tuple[Any, ...]:
-    path, weights, factor, kept, ran = residuals
+    path, weights, factor, kept, moments = residuals
     cotangent, moments_bar = cotangents
     edges = _edges(loop, path, weights, factor)
     bars, (weights_bar, factor_bar) = _pull_edges(
-        loop, edges, kept, ran, _Bars(moments_bar, cotangent)
+        loop, edges, kept, moments, _Bars(moments_bar, cotangent)
     )
     # Path's own cotangent is for its integers and keys; its weight came as `factor`.
     path_bar = jax.tree.map(no_gradient, path)

@@ -8,6 +8,7 @@ from nasjax import ops, primitives, supernet
 from nasjax.base import Array, Tree
 from nasjax.cell import (
     Known,
+    Left,
     Mixture,
     Path,
     cell_template,
@@ -173,7 +174,7 @@ def _stage(
         states: Start,
         runs: Mixture | Path,
         known: Known | None = None,
-    ) -> tuple[Array, tuple[Array, ...]]:
+    ) -> tuple[Array, Left]:
         kernels = [
             tuple(own for own in around[name] if is_inside(own, width))
             for name in ("before", "previous")

@@ -2,10 +2,14 @@
 
 from functools import partial
 
+import jax
+import jax.numpy as jnp
+
 from nasjax import ops, primitives, supernet
 from nasjax.base import Array, Tree
 from nasjax.cell import (
     Known,
+    Left,
     Mixture,
     Path,
     cell_template,
@@ -73,12 +77,43 @@ def _apply_residual(
     return y + primitives.pointwise(primitives.avg_pool_2x2(x), weights["shortcut"])
 
 
+def _chained(space: SearchSpace, length: int) -> SearchSpace:
+    """``length`` cells, each of which reads the last node before it, as one cell.
+
+    >>> _chained(nasbench201(), 2).edges[5:8]
+    ((2, 3), (3, 4), (3, 5))
+    """
+    (last,) = space.output
+    edges = tuple(
+        (cell * last + source, cell * last + target)
+        for cell in range(length)
+        for source, target in space.edges
+    )
+    return space._replace(edges=edges, output=(length * last,))
+
+
+def _along(path: Path, first: int, length: int) -> Path:
+    """What all edges of so many cells run, from the cell numbered ``first`` on."""
+    cells = [for_cell(path, first + number) for number in range(length)]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *cells)
+
+
+def _along_edges(edges: Tree) -> Tree:
+    """Weights ``[N, E, ...]`` of a stage's cells as ``[1, N*E, ...]``."""
+    return jax.tree.map(lambda leaf: leaf.reshape(1, -1, *leaf.shape[2:]), edges)
+
+
 def _stage(
     number: int, settings: Settings, *, space: SearchSpace, context: ops.Context
-) -> Stage:
-    """N cells as one loop, after a residual block where there is a stage before."""
+) -> tuple[Stage, Stage]:
+    """N cells, after a residual block where there is a stage before.
+
+    For mixtures a loop over cells. For paths one cell, the cells' chain: its loop over
+    the edges of all of them writes each state once, where the next ones read it.
+    """
     reduce = partial(_apply_residual, context=context)
-    first = number * settings.num_cells
+    length = settings.num_cells
+    first = number * length
 
     def shape(states: States) -> tuple[int, ...]:
         channels, height, width, batch = states[-1].shape
@@ -97,19 +132,24 @@ def _stage(
         states: Start,
         runs: Mixture | Path,
         known: Known | None = None,
-    ) -> tuple[Array, tuple[Array, ...]]:
-        del around, entries
+    ) -> tuple[Array, Left]:
+        del around, entries, cell
+        if isinstance(runs, Path):
+            runs, graph = _along(runs, first, length), _chained(space, length)
+        else:
+            graph = space
         return run_cell(
             edges,
-            for_cell(runs, first + cell),
+            runs,
             states,
-            space=space,
+            space=graph,
             reduction=False,
             context=context,
             known=known,
         )
 
-    return Stage(settings.num_cells, space.cell_types[0], shape, begin, run)
+    mixed = Stage(length, space.cell_types[0], shape, begin, run)
+    return mixed, mixed._replace(length=1)
 
 
 def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
@@ -138,23 +178,27 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
         "head": supernet.head_template(widths[-1], settings.num_classes),
     }
 
-    chain = tuple(
+    stages = [
         _stage(number, settings, space=space, context=context)
         for number in range(_NUM_STAGES)
-    )
+    ]
+    mixed, paths = zip(*stages, strict=True)
 
     def stem(weights: Tree, images: Array) -> tuple[States, Begun]:
         x = supernet.enter(images, settings.dtype)
         run = partial(supernet.apply_stem, context=context)
         states = (recomputed(run, weights["stem"], x),)
-        return states, chain[0].begin({}, states)
+        return states, mixed[0].begin({}, states)
 
     def run_cells(
         weights: Tree, architecture: Architecture, entry: tuple[States, Begun]
     ) -> Array:
         residuals = ({}, *weights["residuals"])
-        stacked = map(StageWeights, residuals, weights["stages"])
-        x = run_stack(chain, tuple(stacked), architecture, *entry)
+        chain, edges = mixed, weights["stages"]
+        if isinstance(architecture[space.cell_types[0]], Path):
+            chain, edges = paths, map(_along_edges, edges)
+        stacked = tuple(map(StageWeights, residuals, edges))
+        x = run_stack(chain, stacked, architecture, *entry)
         last = weights["last"]
         x = primitives.affine(context.batch_norm(x), last["scale"], last["offset"])
         return supernet.apply_head(weights["head"], primitives.relu(x))

@@ -15,15 +15,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from nasjax.base import Array, Tree
-from nasjax.cell import Known, Mixture, Path, no_gradient, once_there
+from nasjax.cell import Known, Left, Mixture, Path, no_gradient, once_there
 from nasjax.cell.rows import put_row, take_row
 
 #: The newest outputs that a cell may read, oldest first: two in DARTS, else one.
 States = tuple[Array, ...]
 #: The same ahead of a loop; None where no cell of it reads the state.
 Start = tuple[Array | None, ...]
-#: What a path leaves for its gradient (`Known`), beside the output.
-Moments = tuple[Array, ...]
 #: What a stage makes ahead of its loop (`Stage.begin`).
 Begun = tuple[Tree, Start]
 
@@ -38,16 +36,17 @@ class Stage(NamedTuple):
       begin: ``(around, states) -> (entries, start)``: what is made once, ahead of the
         loop, of the states before the stage, and those of them that are of the
         stage's own shape, for its first cells to read.
-      run: ``(around, edges, entries, number, states, runs, known)`` to output and
-        moments of the cell ``number`` of the stage. The last argument may be left out;
-        with it, only the gradient is asked for, and both are what an earlier pass gave.
+      run: ``(around, edges, entries, number, states, runs, known)`` to the output of
+        the cell ``number`` of the stage and what it leaves (`run_cell`). The last
+        argument may be left out; with it, only the gradient is asked for, and it holds
+        what an earlier pass gave.
     """
 
     length: int
     cell_type: str
     shape: Callable[[States], tuple[int, ...]]
     begin: Callable[[Tree, States], Begun]
-    run: Callable[..., tuple[Array, Moments]]
+    run: Callable[..., tuple[Array, Left]]
 
 
 class StageWeights(NamedTuple):
@@ -122,7 +121,7 @@ def _mixed_stage(
 
 def _only_cell(
     stage: Stage, weights: StageWeights, entries: Tree, start: Start, runs: Any
-) -> tuple[Array, Moments]:
+) -> tuple[Array, Left]:
     """What the cell of a stage of one gives; it needs no loop."""
     own = jax.tree.map(lambda leaf: leaf[0], weights.edges)
     first = jnp.zeros((), jnp.int32)
@@ -149,12 +148,12 @@ class _Outputs(NamedTuple):
     Attributes:
       older: outputs, stacked.
       newest: the last of them, as they are read.
-      moments: of all cells, stacked.
+      left: by all cells, stacked.
     """
 
     older: Array
     newest: States
-    moments: Moments
+    left: Left
 
     def after(self, states: States) -> States:
         """The states after the stage, given those before it."""
@@ -215,21 +214,21 @@ def _run_stage(
     around, edges = weights
     entries, start = begun
     if stage.length == 1:
-        only, moments = _only_cell(stage, weights, entries, start, path)
-        stacked = tuple(own[None] for own in moments)
+        only, left = _only_cell(stage, weights, entries, start, path)
+        stacked = jax.tree.map(lambda leaf: leaf[None], left)
         return _Outputs(only[None][:0], (only,), stacked)
 
-    def step(outputs: Array, cell: tuple[Tree, Array]) -> tuple[Array, Moments]:
+    def step(outputs: Array, cell: tuple[Tree, Array]) -> tuple[Array, Left]:
         own, number = cell
-        so_far = _Outputs(outputs, (), ())
+        so_far = _Outputs(outputs, (), Left((), None))
         reads = _reads(start, so_far, number, length=stage.length)
-        output, moments = stage.run(around, own, entries, number, reads, path)
-        return put_row(outputs, output, number), moments
+        output, left = stage.run(around, own, entries, number, reads, path)
+        return put_row(outputs, output, number), left
 
     empty = jnp.zeros((stage.length, *stage.shape(states)), states[-1].dtype)
-    outputs, moments = lax.scan(step, empty, (edges, jnp.arange(stage.length)))
+    outputs, left = lax.scan(step, empty, (edges, jnp.arange(stage.length)))
     split = stage.length - min(stage.length, len(states))
-    return _Outputs(outputs[:split], tuple(outputs[split:]), moments)
+    return _Outputs(outputs[:split], tuple(outputs[split:]), left)
 
 
 def _reads(start: Start, outputs: _Outputs, number: Array, *, length: int) -> States:
@@ -347,7 +346,8 @@ def _pull_only(
 ) -> tuple[Tree, Tree, Start]:
     """Cotangents of a stage of one cell."""
     own = jax.tree.map(lambda leaf: leaf[0], edges)
-    known = Known(outputs.newest[0], tuple(found[0] for found in outputs.moments))
+    left = jax.tree.map(lambda leaf: leaf[0], outputs.left)
+    known = Known(outputs.newest[0], left)
     only = partial(run, number=jnp.zeros((), jnp.int32), known=known)
     shared_bar, own_bar, start_bar = jax.vjp(only, shared, own, start)[1](bars[-1])
     return shared_bar, jax.tree.map(lambda leaf: leaf[None], own_bar), start_bar
@@ -365,13 +365,13 @@ def _pull_loop(
     length = len(outputs.older) + len(outputs.newest)
 
     def step(
-        carry: tuple[States, Tree], cell: tuple[Tree, Array, Moments]
+        carry: tuple[States, Tree], cell: tuple[Tree, Array, Left]
     ) -> tuple[Any, Tree]:
         bars, totals = carry
-        own, number, moments = cell
+        own, number, left = cell
         reads = _reads(start, outputs, number, length=length)
         output = _state(start, outputs, number, len(start), length=length)
-        again = partial(run, number=number, known=Known(output, moments))
+        again = partial(run, number=number, known=Known(output, left))
         _, pull = jax.vjp(again, shared, own, reads)
         shared_bar, own_bar, reads_bar = pull(bars[-1])
         totals = jax.tree.map(jnp.add, totals, shared_bar)
@@ -382,7 +382,7 @@ def _pull_loop(
     (start_bar, totals), edges_bar = lax.scan(
         step,
         (bars, zeros),
-        (edges, jnp.arange(length), outputs.moments),
+        (edges, jnp.arange(length), outputs.left),
         reverse=True,
     )
     read = (
