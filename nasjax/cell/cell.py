@@ -126,9 +126,14 @@ def run_cell(
             constant["known"] = finished, known.left.moments[number]
         states, moments = run_path(weights[number], own, reads, states, **constant)
         found.append(moments)
-    output = jnp.stack([states[node - first] for node in space.output])
-    left = Left(tuple(found), None if _holds_nodes(space) else states)
-    return output.reshape(-1, *output.shape[2:]), left
+    if _holds_nodes(space):  # in one piece
+        output, rest = states[-num_nodes:], None
+    else:
+        output, rest = (
+            jnp.stack([states[node - first] for node in space.output]),
+            states,
+        )
+    return output.reshape(-1, *output.shape[2:]), Left(tuple(found), rest)
 
 
 def _holds_nodes(space: SearchSpace) -> bool:

@@ -143,21 +143,15 @@ class _Stack(NamedTuple):
 
 
 class _Outputs(NamedTuple):
-    """What a stage's cells gave.
+    """What a stage's cells gave, stacked."""
 
-    Attributes:
-      older: outputs, stacked.
-      newest: the last of them, as they are read.
-      left: by all cells, stacked.
-    """
-
-    older: Array
-    newest: States
+    outputs: Array
     left: Left
 
     def after(self, states: States) -> States:
         """The states after the stage, given those before it."""
-        return (*states, *self.newest)[-len(states) :]
+        newest = self.outputs[-min(len(self.outputs), len(states)) :]
+        return (*states, *newest)[-len(states) :]
 
 
 class _Ran(NamedTuple):
@@ -216,44 +210,37 @@ def _run_stage(
     if stage.length == 1:
         only, left = _only_cell(stage, weights, entries, start, path)
         stacked = jax.tree.map(lambda leaf: leaf[None], left)
-        return _Outputs(only[None][:0], (only,), stacked)
+        return _Outputs(only[None], stacked)
 
     def step(outputs: Array, cell: tuple[Tree, Array]) -> tuple[Array, Left]:
         own, number = cell
-        so_far = _Outputs(outputs, (), Left((), None))
-        reads = _reads(start, so_far, number, length=stage.length)
+        reads = _reads(start, outputs, number)
         output, left = stage.run(around, own, entries, number, reads, path)
         return put_row(outputs, output, number), left
 
     empty = jnp.zeros((stage.length, *stage.shape(states)), states[-1].dtype)
     outputs, left = lax.scan(step, empty, (edges, jnp.arange(stage.length)))
-    split = stage.length - min(stage.length, len(states))
-    return _Outputs(outputs[:split], tuple(outputs[split:]), left)
+    return _Outputs(outputs, left)
 
 
-def _reads(start: Start, outputs: _Outputs, number: Array, *, length: int) -> States:
-    """The states that cell ``number`` of ``length`` reads, from where they are."""
-    pick = partial(_state, start, outputs, number, length=length)
-    return tuple(pick(k) for k in range(len(start)))
+def _reads(start: Start, outputs: Array, number: Array) -> States:
+    """The states that cell ``number`` reads, from where they are."""
+    return tuple(_state(start, outputs, number, k) for k in range(len(start)))
 
 
-def _state(
-    start: Start, outputs: _Outputs, number: Array, k: int, *, length: int
-) -> Array:
-    """The k-th state that cell ``number`` reads; the one after these is its output."""
-    arity, (older, newest, _) = len(start), outputs
+def _state(start: Start, outputs: Array, number: Array, k: int) -> Array:
+    """The k-th state that cell ``number`` reads, of ``start`` or of the outputs."""
     # Positions count the states from the first of ``start``.
-    alone = {at: state for at, state in enumerate(start) if state is not None}
-    alone |= {arity + len(older) + at: state for at, state in enumerate(newest)}
-    at = number + k
-    if len(older):
-        state = take_row(older, jnp.clip(at - arity, 0, len(older) - 1))
-    else:
-        state = newest[0]
-    for position, one in alone.items():
-        if k <= position < k + length and one is not state:
-            state = lax.select(at == position, one, state)
-    return state
+    arity, length, at = len(start), len(outputs), number + k
+    last = k + length - 1
+    state = None
+    if last >= arity:
+        state = take_row(outputs, jnp.maximum(at - arity, 0))
+    for position in range(k, min(arity, last + 1)):
+        one = start[position]
+        if one is not None:
+            state = one if state is None else lax.select(at == position, one, state)
+    return take_row(outputs, jnp.zeros_like(number)) if state is None else state
 
 
 def _paths_backward(
@@ -347,7 +334,7 @@ def _pull_only(
     """Cotangents of a stage of one cell."""
     own = jax.tree.map(lambda leaf: leaf[0], edges)
     left = jax.tree.map(lambda leaf: leaf[0], outputs.left)
-    known = Known(outputs.newest[0], left)
+    known = Known(outputs.outputs[0], left)
     only = partial(run, number=jnp.zeros((), jnp.int32), known=known)
     shared_bar, own_bar, start_bar = jax.vjp(only, shared, own, start)[1](bars[-1])
     return shared_bar, jax.tree.map(lambda leaf: leaf[None], own_bar), start_bar
@@ -362,15 +349,14 @@ def _pull_loop(
     bars: States,
 ) -> tuple[Tree, Tree, Start]:
     """Cotangents of a stage's loop, cell after cell from the last."""
-    length = len(outputs.older) + len(outputs.newest)
 
     def step(
         carry: tuple[States, Tree], cell: tuple[Tree, Array, Left]
     ) -> tuple[Any, Tree]:
         bars, totals = carry
         own, number, left = cell
-        reads = _reads(start, outputs, number, length=length)
-        output = _state(start, outputs, number, len(start), length=length)
+        reads = _reads(start, outputs.outputs, number)
+        output = take_row(outputs.outputs, number)
         again = partial(run, number=number, known=Known(output, left))
         _, pull = jax.vjp(again, shared, own, reads)
         shared_bar, own_bar, reads_bar = pull(bars[-1])
@@ -382,7 +368,7 @@ def _pull_loop(
     (start_bar, totals), edges_bar = lax.scan(
         step,
         (bars, zeros),
-        (edges, jnp.arange(length), outputs.left),
+        (edges, jnp.arange(len(outputs.outputs)), outputs.left),
         reverse=True,
     )
     read = (
