@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -214,7 +215,8 @@ def test_a_share_is_of_steps_run_in_turn():
 
 
 def test_pytorchs_figures_are_those_of_its_faster_format():
-    options = suite.Options(torch=True, space="nasbench201")
+    compiles = shutil.which("g++") is not None  # which torch.compile needs
+    options = suite.Options(torch=True, compile_torch=compiles, space="nasbench201")
     settings = {
         **options._replace(channels=2, num_cells=1, batch_size=2).search_sizes(),
         "subgraphs": 1,
@@ -228,6 +230,9 @@ def test_pytorchs_figures_are_those_of_its_faster_format():
     assert line["torch_step_seconds_median"] == min(each)
     assert min(each) > 0
     assert len(line["torch_nchw_step_seconds"]) == 5
+    assert ("torch_compile_step_seconds" in line) == compiles
+    # A step that compiles what was drawn takes seconds.
+    assert not compiles or line["torch_compile_step_seconds_max"] < 1
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import json
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,6 +51,16 @@ def paths(alpha: dict[str, Tensor], *, k: int = 1) -> list[Runs]:
         }
 
     return [one() for _ in range(k)]
+
+
+def uniform(alpha: dict[str, Tensor], choice: int) -> list[Runs]:
+    """The same operation on every edge."""
+    return [
+        {
+            name: [torch_search.Chosen(choice, row[choice]) for row in a]
+            for name, a in alpha.items()
+        }
+    ]
 
 
 # --- the bilevel step -----------------------------------------------------------
@@ -133,15 +144,30 @@ def search_step(
     """Time the bilevel step; ``subgraphs`` is None for the mixture."""
     device = _start()
     net = supernet(space, channels=channels, num_cells=num_cells)
-    net = _placed(net, device, memory_format, compile_torch)
+    net = _placed(net, device, memory_format)
+    if compile_torch:
+        _compile(net, whole=subgraphs is None)
 
     def sample(alpha: dict[str, Tensor]) -> list[Runs]:
         return mixture(alpha) if subgraphs is None else paths(alpha, k=subgraphs)
 
     search = Search(net, new_alpha(space, device), sample)
     train, valid = (_batch(batch_size, device, memory_format) for _ in range(2))
-    step = _in_dtype(lambda: search.step(train, valid), dtype, device)
-    return _timed(step, num_steps, images=2 * batch_size)
+
+    def every_operation() -> None:
+        for choice in range(len(torch_search.OPS[space])):
+            search.sample = partial(uniform, choice=choice)
+            search.step(train, valid)
+        search.sample = sample
+
+    def first() -> None:
+        if compile_torch and subgraphs is not None:
+            every_operation()  # else a later draw has some to compile
+        search.step(train, valid)
+
+    run = partial(_in_dtype, dtype=dtype, device=device)
+    step = run(lambda: search.step(train, valid))
+    return _timed(step, num_steps, images=2 * batch_size, first=run(first))
 
 
 # --- the step of a retraining ---------------------------------------------------
@@ -198,7 +224,10 @@ def retrain_step(
         num_classes=10,
         auxiliary=True,
     )
-    retraining = Retraining(_placed(net, device, memory_format, compile_torch))
+    net = _placed(net, device, memory_format)
+    if compile_torch:
+        _compile(net, whole=True)
+    retraining = Retraining(net)
     batch = _batch(batch_size, device, memory_format)
     step = _in_dtype(lambda: retraining.step(*batch), dtype, device)
     return _timed(step, num_steps, images=batch_size)
@@ -229,7 +258,7 @@ def depthwise(
         dilation=dilation,
         groups=channels,
     )
-    module = _placed(module, device, memory_format, False)
+    module = _placed(module, device, memory_format)
     shape = batch_size, channels, image_size, image_size
     x, cotangent = (
         torch.randn(shape, device=device).to(memory_format=FORMATS[memory_format])
@@ -255,11 +284,26 @@ def _start() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _placed(net: Any, device: str, memory_format: str, compiled: bool) -> Any:
-    net = net.to(device, memory_format=FORMATS[memory_format])
-    if compiled:
-        net.compile()  # in place, so that parameters and names stay
-    return net
+def _placed(net: Any, device: str, memory_format: str) -> Any:
+    return net.to(device, memory_format=FORMATS[memory_format])
+
+
+def _compile(net: Any, *, whole: bool) -> None:
+    """`torch.compile`, in place, so that parameters and names stay.
+
+    As a ``whole`` where every step runs the same; else each operation by itself, for
+    what a draw runs would be compiled anew, draw after draw.
+    """
+    if whole:
+        net.compile()
+        return
+    # Operations of all kinds and sizes share their code; the default is eight.
+    dynamo: Any = torch._dynamo.config
+    dynamo.recompile_limit = dynamo.accumulated_recompile_limit = 1000
+    for module in net.modules():
+        if isinstance(module, torch_search.MixedOp):
+            for operation in module.ops.values():
+                operation.compile(dynamic=False)
 
 
 def _batch(size: int, device: str, memory_format: str) -> tuple[Tensor, Tensor]:
@@ -281,9 +325,16 @@ def _in_dtype(step: Callable[[], Any], dtype: str, device: str) -> Callable[[], 
     return run
 
 
-def _timed(step: Callable[[], Any], num_steps: int, *, images: int) -> dict[str, Any]:
+def _timed(
+    step: Callable[[], Any],
+    num_steps: int,
+    *,
+    images: int,
+    first: Callable[[], Any] | None = None,
+) -> dict[str, Any]:
+    """Time the repetition of a step, after the first or what it takes for one."""
     started = time.perf_counter()
-    step()
+    (first or step)()
     found: dict[str, Any] = {"seconds_to_first_step": time.perf_counter() - started}
     found |= repeat(step, num_steps)
     found["images_per_second"] = images / found["step_seconds_median"]
