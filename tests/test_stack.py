@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from nasjax import ops, primitives, spaces, supernet
-from nasjax.cell import Drop, Path
+from nasjax import methods, ops, primitives, spaces, supernet
+from nasjax.cell import Drop, Path, apply_cell, for_cell
 from nasjax.spaces import inputs, stack
 
 #: The same numbers, compiled in half the time.
@@ -135,3 +135,42 @@ def test_gradients_are_those_of_autodiff(
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         atol = 2e-5 * float(jnp.abs(b).max())
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=atol)
+
+
+def test_a_stage_of_nasbench201_is_its_cells_one_by_one():
+    """Each with its own weights and its own noise."""
+    space = methods.METHODS["msg_das"]().adapt(spaces.SPACES["nasbench201"]())
+    size = {"channels": 4, "num_cells": 2, "num_classes": 3}
+    net = supernet.build(space, image_shape=(16, 16, 1), **size)
+    weights = net.init(jax.random.key(0))
+    path = random_path(space, 3, drop=True)
+    skip = space.primitives.index("skip_connect")  # it drops blocks
+    path = path._replace(operation=path.operation.at[0].set(skip))
+    path = path._replace(active=path.active.at[0].set(True))
+    images = jax.random.normal(jax.random.key(2), (3, 16, 16, 1))
+    module = sys.modules["nasjax.spaces.nasbench201"]
+    context = net.settings.context
+
+    def one_by_one(weights, images, *, noise):
+        x = net.stem(weights, images)[0][-1]
+        for stage, edges in enumerate(weights["stages"]):
+            if stage:
+                around = weights["residuals"][stage - 1]
+                x = module._apply_residual(around, x, context=context)
+            for cell in range(2):
+                x = apply_cell(
+                    jax.tree.map(lambda leaf: leaf[cell], edges),  # noqa: B023
+                    for_cell(path, noise(2 * stage + cell)),
+                    (x,),
+                    space=space,
+                    reduction=False,
+                    context=context,
+                )
+        last = weights["last"]
+        x = primitives.affine(context.batch_norm(x), last["scale"], last["offset"])
+        return supernet.apply_head(weights["head"], primitives.relu(x))
+
+    got = compiled(net.apply)(weights, {"cell": path}, images)
+    for noise, same in ((lambda number: number, True), (lambda number: 0, False)):
+        expected = compiled(functools.partial(one_by_one, noise=noise))(weights, images)
+        assert np.allclose(got, expected, rtol=1e-4, atol=1e-5) == same
