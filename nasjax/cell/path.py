@@ -47,15 +47,42 @@ class _PathLoop(NamedTuple):
     context: Context
 
 
-class _Edge(NamedTuple):
-    """What the loop reads at an edge; of all of them, stacked."""
+class _Edges(NamedTuple):
+    """What the edges of a group have, stacked; a branch reads of it what it needs."""
 
-    weights: Tree
+    weights: dict[str, Tree]
     factor: Array
-    runs: Array  # number of its operation, or (the last) of nothing
     drop: Any
+
+    def at(self, number: Array, name: str) -> "_Edges":
+        """One edge's, of the weights those of an operation."""
+        own = {name: self.weights[name]} if name in self.weights else {}
+        take = partial(take_row, at=number)
+        return jax.tree.map(take, self._replace(weights=own))
+
+    def no_bars(self) -> tuple[dict[str, Tree], Array]:
+        """Cotangents of an edge's weights and factor where it uses neither."""
+
+        def zeros(stack: Array) -> Array:
+            return jnp.zeros(stack.shape[1:], stack.dtype)
+
+        return jax.tree.map(zeros, self.weights), zeros(self.factor)
+
+
+class _Turn(NamedTuple):
+    """What a turn of the loop reads: scalars, of all turns in one array."""
+
+    number: Any  # of the edge
     source: Any
     target: Any
+    row: Rows  # that it adds to
+    runs: Array  # number of its operation, or (the last) of nothing
+
+    @staticmethod
+    def of(packed: Array) -> "_Turn":
+        """The turn of a row ``[7]`` of `_turns`."""
+        number, source, target, at, starts, ends, runs = packed
+        return _Turn(number, source, target, Rows(at, starts != 0, ends != 0), runs)
 
 
 class _Bars(NamedTuple):
@@ -91,7 +118,7 @@ def run_path(
 
 
 def _apply(
-    loop: _PathLoop, op: Operation, edge: _Edge, weights: Tree, x: Array
+    loop: _PathLoop, op: Operation, edge: _Edges, weights: Tree, x: Array
 ) -> Array:
     """An operation's output, the channels that pass by included."""
     stride, space = loop.group.stride, loop.space
@@ -115,10 +142,15 @@ def _before_norm(
 
 
 def _run(
-    loop: _PathLoop, op: Operation, edge: _Edge, x: Array, total: Array
+    loop: _PathLoop,
+    op: Operation,
+    edges: _Edges,
+    number: Array,
+    x: Array,
+    total: Array,
 ) -> tuple[Array, Array]:
     """The sum with an edge's weighted output, and the moments of its operation."""
-    inner = _before_norm(loop, op)
+    inner, edge = _before_norm(loop, op), edges.at(number, op.name)
     moments = _no_moments(total)
     if inner is None:
         y = _apply(loop, op, edge, edge.weights, x)
@@ -133,7 +165,8 @@ def _run(
 def _pull(
     loop: _PathLoop,
     op: Operation,
-    edge: _Edge,
+    edges: _Edges,
+    number: Array,
     x: Array,
     moments: Array,
     bar: _Bars,
@@ -144,13 +177,14 @@ def _pull(
     Args:
       loop: the constants.
       op: what the edge runs.
-      edge: its place and weights.
+      edges: all of them.
+      number: of the edge.
       x: its input.
       moments: of its operation, as they were found.
       bar: cotangents of what it adds.
       total: cotangent of the input so far.
     """
-    inner = _before_norm(loop, op)
+    inner, edge = _before_norm(loop, op), edges.at(number, op.name)
     run = inner or partial(_apply, loop, op, edge)
     y, pull = jax.vjp(run, edge.weights, x)
     if inner is None:
@@ -166,8 +200,8 @@ def _pull(
             moments_bar=bar.moments,
             axis_name=loop.context.norm_axis,
         )
-    weights_bar, x_bar = pull(y_bar)
-    return total + x_bar, (weights_bar, factor_bar)
+    own_bar, x_bar = pull(y_bar)
+    return total + x_bar, (edges.no_bars()[0] | own_bar, factor_bar)
 
 
 def _no_moments(y: Array) -> Array:
@@ -175,23 +209,23 @@ def _no_moments(y: Array) -> Array:
 
 
 def _run_nothing(
-    loop: _PathLoop, edge: _Edge, x: Array, total: Array
+    loop: _PathLoop, edges: _Edges, number: Array, x: Array, total: Array
 ) -> tuple[Array, Array]:
-    del loop, edge, x
+    del loop, edges, number, x
     return total, _no_moments(total)
 
 
 def _pull_nothing(
     loop: _PathLoop,
-    edge: _Edge,
+    edges: _Edges,
+    number: Array,
     x: Array,
     moments: Array,
     bar: _Bars,
     total: Array,
 ) -> tuple[Array, tuple[Tree, Array]]:
-    del loop, x, moments, bar
-    zeros = jax.tree.map(jnp.zeros_like, (edge.weights, edge.factor))
-    return total, (zeros[0], zeros[1])
+    del loop, number, x, moments, bar
+    return total, edges.no_bars()
 
 
 def _branches(loop: _PathLoop, some: Any, nothing: Any) -> list[Callable[..., Any]]:
@@ -207,91 +241,91 @@ def _branches(loop: _PathLoop, some: Any, nothing: Any) -> list[Callable[..., An
 # --- the loop -------------------------------------------------------------------
 
 
-def _edges(loop: _PathLoop, path: Path, weights: Tree, factor: Array) -> _Edge:
+def _edges(path: Path, weights: Tree, factor: Array) -> _Edges:
+    factor = jnp.where(path.active, factor, 0)  # of nothing it may be infinite
+    return _Edges(weights, factor, path.drop)
+
+
+def _turns(loop: _PathLoop, path: Path, *, by_source: bool) -> Array:
+    """``[E, 7]``, the turns of a loop over the edges (`_Turn.of`).
+
+    By target, so that a state is finished before it is read; or by source, the last
+    first, so that the cotangent of a state is.
+    """
     group = loop.group
     offset = 0 if group.from_inputs else loop.first
     sources = np.array(group.sources, np.int32) - offset
     targets = np.array(group.targets, np.int32) - loop.first
-    index = jnp.where(path.active, path.operation, loop.space.num_ops)
-    factor = jnp.where(path.active, factor, 0)  # of nothing it may be infinite
-    return _Edge(weights, factor, index, path.drop, sources, targets)
+    order = np.arange(len(sources), dtype=np.int32)
+    if by_source:
+        order = np.lexsort((targets, sources)).astype(np.int32)[::-1]
+    sources, targets = sources[order], targets[order]
+    rows = rows_of((sources if by_source else targets).tolist())
+    fixed = np.stack([order, sources, targets, *rows], axis=1)
+    runs = jnp.where(path.active, path.operation, loop.space.num_ops)[order]
+    return jnp.concatenate([fixed, runs[:, None]], axis=1)
 
 
 def _run_edges(
-    loop: _PathLoop, edges: _Edge, reads: Array | None, states: Array
+    loop: _PathLoop, path: Path, edges: _Edges, reads: Array | None, states: Array
 ) -> tuple[Array, Array]:
-    """The states with every edge's output added, and each operation's moments.
-
-    Edges are sorted by target, so that a state is finished before it is read.
-    """
+    """The states with every edge's output added, and each operation's moments."""
 
     def run(
-        branch: Callable[..., Any],
-        states: Array,
-        turn: tuple[_Edge, Rows],
-        total: Array,
+        branch: Callable[..., Any], states: Array, turn: _Turn, total: Array
     ) -> Any:
         # A branch takes its state from all of them: what it does first reads it there.
-        edge, row = turn
-        x = take_row(states if reads is None else reads, edge.source)
-        return branch(edge, x, so_far(total, row))
+        x = take_row(states if reads is None else reads, turn.source)
+        return branch(edges, turn.number, x, so_far(total, turn.row))
 
     runs = [partial(run, branch) for branch in _branches(loop, _run, _run_nothing)]
 
-    def step(carry: tuple[Array, Array], turn: tuple[_Edge, Rows]) -> tuple[Any, Any]:
-        (states, total), (edge, row) = carry, turn
-        total, moments = lax.switch(edge.runs, runs, states, turn, total)
-        return (add_total(states, total, row), total), moments
+    def step(carry: tuple[Array, Array], packed: Array) -> tuple[Any, Any]:
+        (states, total), turn = carry, _Turn.of(packed)
+        total, moments = lax.switch(turn.runs, runs, states, turn, total)
+        return (add_total(states, total, turn.row), total), moments
 
-    rows = rows_of([target - loop.first for target in loop.group.targets])
     start = states, jnp.zeros_like(states[0])
-    (states, _), moments = lax.scan(step, start, (edges, rows))
+    turns = _turns(loop, path, by_source=False)
+    (states, _), moments = lax.scan(step, start, turns)
     return states, moments
 
 
 def _pull_edges(
-    loop: _PathLoop, edges: _Edge, kept: Array, moments: Array, cotangents: _Bars
+    loop: _PathLoop,
+    path: Path,
+    edges: _Edges,
+    kept: Array,
+    moments: Array,
+    cotangents: _Bars,
 ) -> tuple[Array, tuple[Tree, Array]]:
     """Cotangents of what the edges read; of their weights and factors.
 
     Those given are of the states that the edges add to, and of the moments.
-
-    Edges are sorted by source, the last first, so that the cotangent of a state is
-    finished before an edge that adds to the state reads it.
     """
     inside, cotangent = not loop.group.from_inputs, cotangents.output
-    pairs = list(zip(edges.source, edges.target, strict=True))
-    order = sorted(range(len(pairs)), key=pairs.__getitem__, reverse=True)
 
-    def pull(
-        branch: Callable[..., Any],
-        bars: Array,
-        turn: tuple[_Edge, Rows],
-        own: tuple[Array, Array],
-        total: Array,
-    ) -> Any:
-        (edge, row), (moments, moments_bar) = turn, own
-        bar = _Bars(moments_bar, take_row(bars if inside else cotangent, edge.target))
-        total = so_far(total, row)
-        return branch(edge, take_row(kept, edge.source), moments, bar, total)
+    def pull(branch: Callable[..., Any], bars: Array, turn: _Turn, total: Array) -> Any:
+        own = (take_row(one, turn.number) for one in (moments, cotangents.moments))
+        found, moments_bar = own
+        bar = _Bars(moments_bar, take_row(bars if inside else cotangent, turn.target))
+        x, total = take_row(kept, turn.source), so_far(total, turn.row)
+        return branch(edges, turn.number, x, found, bar, total)
 
     pulls = [partial(pull, branch) for branch in _branches(loop, _pull, _pull_nothing)]
 
-    def step(carry: tuple[Array, Array, Tree], turn: tuple[Array, Rows]) -> Any:
-        (bars, total, found), (number, row) = carry, turn
-        edge, own = jax.tree.map(
-            lambda leaf: take_row(leaf, number), (edges, (moments, cotangents.moments))
-        )
-        total, one = lax.switch(edge.runs, pulls, bars, (edge, row), own, total)
-        found = jax.tree.map(lambda rows, row: put_row(rows, row, number), found, one)
-        return (add_total(bars, total, row), total, found), None
+    def step(carry: tuple[Array, Array, Tree], packed: Array) -> Any:
+        (bars, total, found), turn = carry, _Turn.of(packed)
+        total, one = lax.switch(turn.runs, pulls, bars, turn, total)
+        put = partial(put_row, at=turn.number)
+        found = jax.tree.map(put, found, one)
+        return (add_total(bars, total, turn.row), total, found), None
 
-    rows = rows_of([edges.source[number] for number in order])
     bars = cotangent if inside else jnp.zeros_like(kept)
     found = jax.tree.map(jnp.zeros_like, (edges.weights, edges.factor))
     start = bars, jnp.zeros_like(bars[0]), found
-    numbers: Any = np.array(order, np.int32)
-    (bars, _, found), _ = lax.scan(step, start, (numbers, rows))
+    turns = _turns(loop, path, by_source=True)
+    (bars, _, found), _ = lax.scan(step, start, turns)
     return bars, found
 
 
@@ -322,8 +356,8 @@ def _path_forward(
     known: tuple[Array, Array] | None,
 ) -> tuple[tuple[Array, Array], tuple[Any, ...]]:
     if known is None:
-        edges = _edges(loop, path, weights, factor)
-        finished, moments = _run_edges(loop, edges, reads, states)
+        edges = _edges(path, weights, factor)
+        finished, moments = _run_edges(loop, path, edges, reads, states)
     else:
         finished, moments = known
     kept = finished if reads is None else reads
@@ -335,9 +369,9 @@ def _path_backward(
 ) -> tuple[Any, ...]:
     path, weights, factor, kept, moments = residuals
     cotangent, moments_bar = cotangents
-    edges = _edges(loop, path, weights, factor)
+    edges = _edges(path, weights, factor)
     bars, (weights_bar, factor_bar) = _pull_edges(
-        loop, edges, kept, moments, _Bars(moments_bar, cotangent)
+        loop, path, edges, kept, moments, _Bars(moments_bar, cotangent)
     )
     # Path's own cotangent is for its integers and keys; its weight came as `factor`.
     path_bar = jax.tree.map(no_gradient, path)
