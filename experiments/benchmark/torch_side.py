@@ -154,15 +154,13 @@ def search_step(
     search = Search(net, new_alpha(space, device), sample)
     train, valid = (_batch(batch_size, device, memory_format) for _ in range(2))
 
-    def every_operation() -> None:
-        for choice in range(len(torch_search.OPS[space])):
+    def first() -> None:
+        # Of every operation, where each is compiled: else a later draw has some to do.
+        names = torch_search.OPS[space] if compile_torch and subgraphs else ()
+        for choice in range(len(names)):
             search.sample = partial(uniform, choice=choice)
             search.step(train, valid)
         search.sample = sample
-
-    def first() -> None:
-        if compile_torch and subgraphs is not None:
-            every_operation()  # else a later draw has some to compile
         search.step(train, valid)
 
     run = partial(_in_dtype, dtype=dtype, device=device)

@@ -127,13 +127,11 @@ def run_cell(
         states, moments = run_path(weights[number], own, reads, states, **constant)
         found.append(moments)
     if _holds_nodes(space):  # in one piece
-        output, rest = states[-num_nodes:], None
+        output, kept = states[-num_nodes:], None
     else:
-        output, rest = (
-            jnp.stack([states[node - first] for node in space.output]),
-            states,
-        )
-    return output.reshape(-1, *output.shape[2:]), Left(tuple(found), rest)
+        output = jnp.stack([states[node - first] for node in space.output])
+        kept = states
+    return output.reshape(-1, *output.shape[2:]), Left(tuple(found), kept)
 
 
 def _holds_nodes(space: SearchSpace) -> bool:
@@ -143,8 +141,10 @@ def _holds_nodes(space: SearchSpace) -> bool:
 
 def _finished(space: SearchSpace, known: Known | None, states: Array) -> Array | None:
     """All states as the cell ends, where they are known."""
-    if known is None or not _holds_nodes(space):
-        return None if known is None else known.left.states
+    if known is None:
+        return None
+    if not _holds_nodes(space):
+        return known.left.states
     nodes = len(space.output)
     ends = known.output.reshape(nodes, -1, *known.output.shape[1:])
     return jnp.concatenate([states[: len(states) - nodes], ends])

@@ -143,14 +143,14 @@ class _Stack(NamedTuple):
 
 
 class _Outputs(NamedTuple):
-    """What a stage's cells gave, stacked."""
+    """What a stage's cells gave, and left for their gradient, stacked."""
 
-    outputs: Array
+    stacked: Array
     left: Left
 
     def after(self, states: States) -> States:
         """The states after the stage, given those before it."""
-        newest = self.outputs[-min(len(self.outputs), len(states)) :]
+        newest = self.stacked[-min(len(self.stacked), len(states)) :]
         return (*states, *newest)[-len(states) :]
 
 
@@ -334,7 +334,7 @@ def _pull_only(
     """Cotangents of a stage of one cell."""
     own = jax.tree.map(lambda leaf: leaf[0], edges)
     left = jax.tree.map(lambda leaf: leaf[0], outputs.left)
-    known = Known(outputs.outputs[0], left)
+    known = Known(outputs.stacked[0], left)
     only = partial(run, number=jnp.zeros((), jnp.int32), known=known)
     shared_bar, own_bar, start_bar = jax.vjp(only, shared, own, start)[1](bars[-1])
     return shared_bar, jax.tree.map(lambda leaf: leaf[None], own_bar), start_bar
@@ -355,8 +355,8 @@ def _pull_loop(
     ) -> tuple[Any, Tree]:
         bars, totals = carry
         own, number, left = cell
-        reads = _reads(start, outputs.outputs, number)
-        output = take_row(outputs.outputs, number)
+        reads = _reads(start, outputs.stacked, number)
+        output = take_row(outputs.stacked, number)
         again = partial(run, number=number, known=Known(output, left))
         _, pull = jax.vjp(again, shared, own, reads)
         shared_bar, own_bar, reads_bar = pull(bars[-1])
@@ -368,7 +368,7 @@ def _pull_loop(
     (start_bar, totals), edges_bar = lax.scan(
         step,
         (bars, zeros),
-        (edges, jnp.arange(len(outputs.outputs)), outputs.left),
+        (edges, jnp.arange(len(outputs.stacked)), outputs.left),
         reverse=True,
     )
     read = (
