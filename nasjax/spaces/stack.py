@@ -2,8 +2,9 @@
 
 A stage is a run of cells of one shape: one loop, so that it compiles as one cell. A
 mixture takes plain autodiff through it. A path has a backward pass of its own: of the
-whole stack only the cells' outputs are kept, each once, and the rest is computed again
-cell after cell; beside them a step needs the memory of a single cell.
+whole stack only the cells' outputs are kept, each once, and their states where these do
+not hold them; the rest is computed again cell after cell, and beside it a step needs
+the memory of a single cell.
 """
 
 from collections.abc import Callable, Mapping
