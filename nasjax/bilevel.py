@@ -216,9 +216,10 @@ class _Passes(NamedTuple):
             self._average(gradient), state.arch_optimizer, state.alpha
         )
         alpha = optax.apply_updates(state.alpha, updates)
+        progress = self.moment.progress
         for k in range(self.method.subgraphs or 1):
             one = jax.tree.map(lambda leaf: leaf[k], seen.architecture)  # noqa: B023
-            alpha = self.method.project(alpha, one)
+            alpha = self.method.project(alpha, one, progress, self.net.space)
         state = state._replace(alpha=alpha, arch_optimizer=arch_state)
         return state, metrics | _named("arch", seen.metrics)
 

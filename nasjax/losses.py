@@ -77,10 +77,14 @@ def js_divergence(p: Array, q: Array, axis: int = -1) -> Array:
     >>> js_divergence(jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0]))
     Array(0.6931472, dtype=float32)
     """
+    return js_summands(p, q).sum(axis=axis)
+
+
+def js_summands(p: Array, q: Array) -> Array:
+    """What `js_divergence` adds up, entry by entry, in nats; the shape of ``p``."""
     chex.assert_equal_shape((p, q))
     middle = 0.5 * (p + q)
-    both = _relative_entropy(p, middle) + _relative_entropy(q, middle)
-    return 0.5 * both.sum(axis=axis)
+    return 0.5 * (_relative_entropy(p, middle) + _relative_entropy(q, middle))
 
 
 def distillation_kl(teacher_probs: Array, student_logits: Array) -> Array:

@@ -138,21 +138,24 @@ def sample_kronecker(
     alpha: Array,
     *,
     noise_range: Array | float,
+    symmetric: bool = False,
     activation: Callable[[Array], Array] = jax.nn.relu,
 ) -> KroneckerSample:
-    """Sample one operation an edge: n = argmax(alpha + eps), weight f(alpha)_n.
+    """Sample one operation per edge: n = argmax(alpha + eps), weight f(alpha)_n.
 
-    Consumes the key. Source: STC-NAS Eq. 5; eps is uniform in [0, noise_range), an
-    assumption of ours (the paper says "range").
+    Consumes the key. Source: STC-NAS Eq. 5.
 
     Args:
       key: PRNG key.
       alpha: ``[..., O]``.
       noise_range: r, scalar; 0 takes the largest alpha.
+      symmetric: eps is uniform in [-r, r), else in [0, r); the paper says "range",
+        so the default is an assumption.
       activation: f, ``[..., O]`` to ``[..., O]``; ReLU is the paper's (Eq. 3),
         softmax and sigmoid are its ablation (Fig. 6).
     """
-    noise = noise_range * jax.random.uniform(key, alpha.shape, alpha.dtype)
+    low = -1.0 if symmetric else 0.0
+    noise = noise_range * jax.random.uniform(key, alpha.shape, alpha.dtype, low)
     noisy = jax.lax.stop_gradient(alpha + noise)
     operation = jnp.argmax(noisy, axis=-1).astype(jnp.int32)
     chosen = jax.nn.one_hot(operation, alpha.shape[-1], dtype=alpha.dtype)

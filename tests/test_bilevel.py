@@ -625,7 +625,9 @@ def test_each_sub_graph_adds_its_loss_and_is_projected_in_turn():
         return memory.at[0, batch.rows].set(probs)
 
     method = of_several()._replace(
-        project=lambda alpha, one: {"cell": 0.5 * alpha["cell"] + one["cell"].weights},
+        project=lambda alpha, one, *_: {
+            "cell": 0.5 * alpha["cell"] + one["cell"].weights
+        },
         init_memory=lambda number, classes: jnp.zeros((1, number, classes)),
         remember=remember,
     )

@@ -1,19 +1,15 @@
 """The methods: how alpha starts, what is sampled, added, projected and derived."""
 
-import itertools
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import scipy
 
-from nasjax import bilevel, methods, schedules, spaces
-from nasjax.cell import Mixture, Path
-from nasjax.methods.stc_nas import js_loss, project_sampled
-from tests.test_bilevel import assert_same_bits, batch, flat, toy
+from nasjax import methods, schedules, spaces
+from nasjax.cell import Mixture
 
 PROGRESS = jnp.float32(0.25)
 
@@ -95,18 +91,15 @@ def test_darts_refuses_another_order():
 
 
 @every_space
-def test_stc_nas_starts_at_three_tenths_without_none_where_it_is_never_derived(
-    key, name
-):
+def test_stc_nas_starts_at_three_tenths_without_none(key, name):
     method = methods.stc_nas()
     space = searched(name, method)
     full = spaces.SPACES[name]()
-    if name == "darts":
-        assert space.primitives == full.primitives[1:]
-        assert "none" not in space.primitives
-    else:
-        assert space.primitives == full.primitives
+    assert space.primitives == full.primitives[1:]
+    assert "none" not in space.primitives
     assert method.adapt(space) == space
+    kept = methods.stc_nas(keep_none=True).adapt(full)
+    assert ("none" in kept.primitives) == (name == "nasbench201")
     alpha = method.init(key, space)
     assert tuple(alpha) == space.cell_types
     for values in alpha.values():
@@ -226,161 +219,6 @@ def test_stc_nas_refuses_another_activation():
         methods.stc_nas(activation="tanh")
 
 
-# --- STC-NAS: projection and JS -------------------------------------------------
-
-
-def some_path():
-    """Six edges, of which two are not active."""
-    return Path(
-        jnp.array([0, 1, 2, 3, 4, 0], jnp.int32),
-        jnp.ones(6),
-        jnp.array([True, True, False, True, False, True]),
-    )
-
-
-def test_projection_clips_what_was_sampled_on_an_active_edge():
-    alpha = np.tile(np.array([[-0.5, 1.5, 0.4, 2.0, -3.0]], np.float32), (6, 1))
-    path = some_path()
-    projected = np.asarray(
-        project_sampled({"cell": jnp.asarray(alpha)}, {"cell": path})["cell"]
-    )
-    for edge, op in itertools.product(range(6), range(5)):
-        sampled = bool(path.active[edge]) and int(path.operation[edge]) == op
-        old = alpha[edge, op]
-        expected = min(max(old, 0.0), 1.0) if sampled else old
-        assert projected[edge, op] == np.float32(expected)
-
-
-def js_by_hand(alpha, path):
-    """SciPy's distance, squared, one active edge after the other."""
-    values = []
-    for edge in np.flatnonzero(path.active):
-        weights = np.maximum(np.float64(alpha[edge]), 0.0)
-        one_hot = np.eye(len(weights))[int(path.operation[edge])]
-        p = weights / weights.sum()
-        values.append(scipy.spatial.distance.jensenshannon(one_hot, p) ** 2)
-    return np.mean(values)
-
-
-def test_js_loss_is_scipys_mean_over_active_edges():
-    space = spaces.nasbench201()
-    alpha, path = uneven_alpha(space, low=-0.5), some_path()
-    value = js_loss(terms(space, alpha, {"cell": path}), activation=jax.nn.relu)
-    assert float(value) == pytest.approx(js_by_hand(alpha["cell"], path), rel=1e-5)
-
-
-def test_js_loss_is_the_mean_over_cell_types(key):
-    method = methods.stc_nas()
-    space = searched("darts", method)
-    alpha = uneven_alpha(space, low=-0.2)
-    paths = method.relax(key, alpha, PROGRESS, space)
-    value = js_loss(terms(space, alpha, paths), activation=jax.nn.relu)
-    expected = np.mean([js_by_hand(alpha[cell], paths[cell]) for cell in alpha])
-    assert float(value) == pytest.approx(expected, rel=1e-5)
-    # The method adds it by its schedule: a quarter of the way from 0 to 2.
-    added = method.arch_loss(terms(space, alpha, paths))
-    assert float(added) == pytest.approx(0.5 * expected, rel=1e-5)
-
-
-def test_js_loss_pulls_the_sampled_weight_up_on_active_edges_only():
-    """Its gradient by differences; none where an edge or an operation is off."""
-    space = spaces.nasbench201()
-    alpha, path = uneven_alpha(space, low=0.1), some_path()
-
-    def loss(values):
-        return js_loss(
-            terms(space, {"cell": values}, {"cell": path}), activation=jax.nn.relu
-        )
-
-    gradient = np.asarray(jax.grad(loss)(alpha["cell"]))
-    start, h = np.float64(alpha["cell"]), 1e-6
-    for edge, op in np.ndindex(6, 5):
-        step = np.zeros((6, 5))
-        step[edge, op] = h
-        up, down = js_by_hand(start + step, path), js_by_hand(start - step, path)
-        assert gradient[edge, op] == pytest.approx((up - down) / (2 * h), abs=1e-5)
-    active = np.asarray(path.active)
-    assert not gradient[~active].any()
-    sampled = np.eye(5, dtype=bool)[np.asarray(path.operation)] & active[:, None]
-    assert (gradient[sampled] < 0).all()
-    others = ~sampled & active[:, None]
-    assert (gradient[others] > 0).all()
-
-
-@pytest.mark.parametrize("dead", ["all", "but the sampled", "the sampled"])
-def test_js_loss_of_dead_edges_has_a_finite_gradient(dead):
-    space = spaces.nasbench201()
-    path = some_path()
-    sampled = jax.nn.one_hot(path.operation, 5, dtype=bool)
-    alive = {"all": jnp.zeros((6, 5), bool), "but the sampled": sampled}
-    alpha = jnp.where(alive.get(dead, ~sampled), 0.4, -0.1)
-    value, gradient = jax.value_and_grad(
-        lambda a: js_loss(
-            terms(space, {"cell": a}, {"cell": path}), activation=jax.nn.relu
-        )
-    )(alpha)
-    assert np.isfinite(gradient).all()
-    bounds = {"but the sampled": 0.0, "the sampled": np.log(2), "all": np.log(2) / 2}
-    assert float(value) == pytest.approx(bounds[dead], abs=1e-6)
-
-
-# --- STC-NAS in the step --------------------------------------------------------
-
-
-def one_step(method, seed=0, alpha=None, progress_at=0):
-    space = searched("nasbench201", method)
-    net = toy(space)
-    optimizers = bilevel.Optimizers(optax.sgd(0.1), optax.sgd(1.0))
-    state = bilevel.init_state(
-        jax.random.key(seed), net, method, optimizers=optimizers, num_examples=8
-    )
-    if alpha is not None:
-        state = state._replace(alpha=alpha)
-    state = state._replace(step=jnp.int32(progress_at))
-    step = bilevel.make_step(
-        net, method, optimizers=optimizers, steps_per_epoch=2, epochs=2
-    )
-    after, metrics = jax.jit(step)(state, batch(0, net), batch(1, net))
-    return state, after, metrics
-
-
-def test_what_was_not_sampled_gets_no_gradient_from_the_cross_entropy():
-    """With the JS loss off; with it, whole active edges move."""
-    off = methods.stc_nas(js_strength=schedules.constant(0.0))
-    state, after, metrics = one_step(off)
-    moved = np.asarray(after.alpha["cell"]) != np.asarray(state.alpha["cell"])
-    assert (moved.sum(axis=1) <= 1).all()
-    assert moved.any()
-    assert float(metrics["arch_added_loss"]) == 0.0
-    strong = methods.stc_nas(js_strength=schedules.constant(1.0))
-    state, after, metrics = one_step(strong)
-    with_js = np.asarray(after.alpha["cell"]) != np.asarray(state.alpha["cell"])
-    assert with_js.all()
-    assert float(metrics["arch_added_loss"]) > 0.0
-
-
-def test_a_strength_of_0_is_the_method_without_the_loss_to_the_bit():
-    plain = methods.stc_nas()._replace(arch_loss=methods.base.no_loss)
-    off = methods.stc_nas(js_strength=schedules.constant(0.0))
-    one, other = one_step(plain)[1], one_step(off)[1]
-    assert_same_bits((one.alpha, one.weights), (other.alpha, other.weights))
-    full = one_step(methods.stc_nas(), progress_at=2)[1]
-    assert (flat(full.alpha) != flat(one_step(plain, progress_at=2)[1].alpha)).any()
-
-
-def test_the_step_projects_what_it_sampled():
-    """Far outside of [0, 1] the update leaves only what was not sampled there."""
-    method = methods.stc_nas(
-        noise_range=schedules.constant(0.0), js_strength=schedules.constant(0.0)
-    )
-    alpha = np.full((6, 5), -4.0, np.float32)
-    alpha[:, 3] = 5.0
-    _, after, _ = one_step(method, alpha={"cell": jnp.asarray(alpha)})
-    projected = np.asarray(after.alpha["cell"])
-    np.testing.assert_array_equal(projected[:, 3], np.ones(6))
-    np.testing.assert_array_equal(projected[:, [0, 1, 2, 4]], alpha[:, [0, 1, 2, 4]])
-
-
 # --- derivation and composition -------------------------------------------------
 
 
@@ -450,7 +288,7 @@ def test_defaults_do_nothing():
     space = spaces.darts()
     alpha = uneven_alpha(space)
     assert method.adapt(space) is space
-    assert method.project(alpha, {}) is alpha
+    assert method.project(alpha, {}, PROGRESS, space) is alpha
     assert method.init_memory(10, 3) == ()
     at = terms(space, alpha, {})
     assert method.remember(at.memory, None, None, None) is at.memory

@@ -20,7 +20,9 @@ WANTED = {
     "stc_nas": "table1 table3 table4 table5 table6 table7 table8 "
     "fig5 fig6 fig7 fig8 fig9",
 }
-EVERY = [(name, variant) for name in NAMES for variant in (None, "proxy")]
+#: Studies of our own.
+OWN = sorted(path.stem for path in (FOLDER.parent / "studies").glob("[a-z]*_*.py"))
+EVERY = [(name, variant) for name in (*NAMES, *OWN) for variant in (None, "proxy")]
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +31,8 @@ def at_the_root(monkeypatch):
 
 
 def module(name: str) -> dict:
-    return runpy.run_path(str(FOLDER / f"{name}.py"))
+    folder = FOLDER.parent / "studies" if name in OWN else FOLDER
+    return runpy.run_path(str(folder / f"{name}.py"))
 
 
 def overridden(file: str, overrides) -> dict:

@@ -88,8 +88,16 @@ def stc_nas() -> ConfigDict:
             "noise_range": "linear(0.3, 0)",  # schedules go from start to end
             "js_strength": "linear(0, 2)",
             "alpha_start": 0.3,
+            "arch_start": 0,  # epochs before, of the weights alone
             "activation": "relu",  # relu, softmax, sigmoid
             "cell_consistency": True,  # else every edge runs, not the derived ones
+            "keep_none": False,  # a candidate in nasbench201
+            "noise": "one_sided",  # in [0, range), or symmetric
+            "js_gradient": "sampled",  # moves the sampled entries, or all
+            "js_scope": "edge",  # alpha is normalised over it; or node, cell
+            "js_step": "loss",  # before Adam; or decoupled, after it, with its rate
+            "js_rate": 3e-4,
+            "project": "auto",  # to [0, 1], with relu alone; or always, never
         }
     )
     config.search.arch_weight_decay = 0.0

@@ -77,9 +77,11 @@ def no_loss(terms: Terms) -> Array:
     return jnp.zeros(())
 
 
-def no_projection(alpha: Alpha, architecture: Architecture) -> Alpha:
+def no_projection(
+    alpha: Alpha, architecture: Architecture, progress: Array, space: SearchSpace
+) -> Alpha:
     """Alpha as the optimizer left it."""
-    del architecture
+    del architecture, progress, space
     return alpha
 
 
@@ -174,8 +176,8 @@ class Method(NamedTuple):
       arch_loss: added to the validation loss of alpha, once a sub-graph.
       teach: ``(forward, alpha, space) -> {name: tree}``, which `weight_loss` reads as
         ``terms.taught``: made once for all sub-graphs, without a gradient.
-      project: ``(alpha, architecture) -> alpha`` after alpha's update, with the
-        architecture its gradient was taken at, sub-graph after sub-graph.
+      project: ``(alpha, architecture, progress, space) -> alpha`` after alpha's update,
+        with the architecture its gradient was taken at, sub-graph after sub-graph.
       init_memory: ``(num_examples, num_classes) -> tree`` kept on the device; the
         second axis of each array is the example's.
       remember: ``(memory, batch, probs [B, Y], epoch) -> memory`` after a weight
@@ -198,7 +200,7 @@ class Method(NamedTuple):
     weight_loss: Callable[[Terms], Array] = no_loss
     arch_loss: Callable[[Terms], Array] = no_loss
     teach: Teach = no_teacher
-    project: Callable[[Alpha, Architecture], Alpha] = no_projection
+    project: Callable[[Alpha, Architecture, Array, SearchSpace], Alpha] = no_projection
     init_memory: Callable[[int, int], Tree] = no_memory
     remember: Callable[[Tree, Batch, Array, Array], Tree] = keep_memory
     order: int = 1

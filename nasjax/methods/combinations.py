@@ -3,11 +3,11 @@
 import jax
 
 from nasjax import schedules
-from nasjax.base import Array, Schedule
-from nasjax.methods.base import Method, Terms, add_arch_loss
+from nasjax.base import Schedule
+from nasjax.methods.base import Method
 from nasjax.methods.msg_das import gumbel_paths
 from nasjax.methods.sd_darts import add_voting_teachers
-from nasjax.methods.stc_nas import js_loss, stc_nas
+from nasjax.methods.stc_nas import add_js_loss, stc_nas
 
 
 def stc_nas_sd(
@@ -49,10 +49,8 @@ def gumbel_js(
     The weights of an edge, softmax(alpha), are drawn towards each operation sampled on
     it. The arguments are those of `gumbel_paths` and `stc_nas`.
     """
-
-    def js(terms: Terms) -> Array:
-        return js_loss(terms, activation=jax.nn.softmax)
-
     method = gumbel_paths(k=k, temperature=temperature, alpha_start=alpha_start)
-    method = add_arch_loss(method, js, strength=js_strength, name="js_strength")
+    method = add_js_loss(
+        method, activation=jax.nn.softmax, gradient="all", strength=js_strength
+    )
     return method._replace(name="gumbel_js")

@@ -8,7 +8,7 @@ from nasjax import relaxations
 from nasjax.base import Array, Key
 from nasjax.cell import Path
 from nasjax.methods.base import Alpha, Candidates, Method, constant_alpha, each_cell
-from nasjax.methods.stc_nas import without_none
+from nasjax.methods.stc_nas import derivable
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
 
@@ -40,7 +40,7 @@ def random_sampling(
         constant_alpha(0.0),
         relax,
         strengths=lambda alpha, space: {name: alpha[name] for name in space.cell_types},
-        adapt=without_none,
+        adapt=derivable,
         order=0,
         candidates=Candidates(candidates, batches, finalists),
     )

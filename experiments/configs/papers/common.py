@@ -46,6 +46,8 @@ SMALL = (
     "search.epochs=10",
 )
 WARMUP = "method.warmup=5"
+#: A narrow supernet over the whole data set and the whole schedule: hours on two cores.
+NARROW = ("supernet.channels=8", "supernet.num_cells=1")
 #: Depth consistency of STC-NAS: the search's network is the training's.
 DEEP = (
     "supernet.num_cells=20",

@@ -1,0 +1,1 @@
+"""Studies of our own, in the form of `experiments.configs.papers.base`."""
