@@ -219,6 +219,7 @@ METHODS = {
         "method.guidance": "linear(0, 0.01)",
         "method.drop_rate": "steps(0, 0.2, 4)",
         "method.block_size": 3,
+        "method.drop_rescale": False,
     },
     "gdas": {
         **DARTS,
@@ -460,6 +461,7 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
     "method.guidance": ({}, "linear(0, 1)"),
     "method.drop_rate": ({}, "constant(0.2)"),
     "method.block_size": ({}, 2),
+    "method.drop_rescale": ({}, True),
     "method.channel_divisor": ({}, 2),
     "method.arch_start": ({}, 0),
     "method.candidates": ({}, 5),

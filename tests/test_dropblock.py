@@ -16,9 +16,9 @@ from tests.catalogue import compiled
 CHANNELS, SIZE, BATCH = 4, 16, 8
 
 
-@functools.partial(compiled, static_argnames=("shape", "block_size"))
-def of_ones(key, rate, *, shape=(CHANNELS, SIZE, SIZE, BATCH), block_size=3):
-    return dropblock.drop_block(key, jnp.ones(shape), rate=rate, block_size=block_size)
+@functools.partial(compiled, static_argnames=("shape", "block_size", "rescale"))
+def of_ones(key, rate, *, shape=(CHANNELS, SIZE, SIZE, BATCH), **settings):
+    return dropblock.drop_block(key, jnp.ones(shape), rate=rate, **settings)
 
 
 def maps(values):
@@ -57,12 +57,12 @@ def test_a_lonely_block_is_a_square_inside_the_map(key):
     assert set(sizes) <= {0, 9} | set(range(10, 19)) | {27}
 
 
-def expected_share(rate, size, block):
-    """Of the pixels dropped, from how many blocks cover each."""
+def chances(rate, size, block=3):
+    """That each pixel is dropped, from how many blocks cover it."""
     centres = size - block + 1
     seed = rate / block**2 * (size / centres) ** 2
     covers = np.convolve(np.ones(centres), np.ones(block))
-    return np.mean(1 - (1 - seed) ** np.outer(covers, covers))
+    return 1 - (1 - seed) ** np.outer(covers, covers)
 
 
 @pytest.mark.parametrize(("rate", "block_size"), [(0.05, 2), (0.2, 2), (0.2, 3)])
@@ -73,28 +73,55 @@ def test_the_mean_share_dropped_is_near_the_rate(key, rate, block_size):
     shares = [np.mean(one == 0) for one in maps(values)]
     error = np.std(shares) / np.sqrt(len(shares))
     # Five standard errors: a false alarm in 1.7 million keys.
-    assert abs(np.mean(shares) - expected_share(rate, 48, block_size)) < 5 * error
+    assert abs(np.mean(shares) - chances(rate, 48, block_size).mean()) < 5 * error
     assert 0.88 * rate < np.mean(shares) <= rate
     assert error < 0.01 * rate
 
 
+@pytest.mark.parametrize(
+    ("size", "share", "corner", "inner"), [(8, 0.18, 0.04, 0.3), (16, 0.18, 0.03, 0.23)]
+)
+def test_on_small_maps_the_share_is_what_the_docstring_says(
+    key, size, share, corner, inner
+):
+    """Measured pixel by pixel, against how many blocks cover each."""
+    expected = chances(0.2, size)
+    values = np.asarray(of_ones(key, 0.2, shape=(64, size, size, 128)))
+    found = (values == 0).mean(axis=(0, 3))
+    # Five standard errors of the most uncertain of at most 256 pixels.
+    np.testing.assert_allclose(found, expected, atol=5 * 0.5 / np.sqrt(64 * 128))
+    assert found.mean() == pytest.approx(expected.mean(), abs=2e-3)
+    for exact, stated in (
+        (expected.mean(), share),
+        (expected[0, 0], corner),
+        (expected[size // 2, size // 2], inner),
+    ):
+        assert round(exact, 2) == stated
+    text = dropblock.drop_block.__doc__
+    assert f"{100 * share:.0f} % of a map of 8, 16 or 32" in text
+    assert f"{100 * corner:.0f}" in text
+    assert f"{100 * inner:.0f} %" in text
+
+
 @pytest.mark.parametrize("rate", [0.05, 0.3])
 def test_rescaling_keeps_the_sum_of_ones_of_each_example(key, rate):
-    values = np.asarray(of_ones(key, rate))
+    values = np.asarray(of_ones(key, rate, rescale=True))
     sums = values.sum(axis=(0, 1, 2), dtype=np.float64)
     np.testing.assert_allclose(sums, CHANNELS * SIZE**2, rtol=1e-6)
     for example in np.moveaxis(values, -1, 0):
         assert len(np.unique(example)) == 2  # zero and one factor
+    plain = np.asarray(of_ones(key, rate))
+    np.testing.assert_array_equal(plain, values > 0)  # as they are by default
 
 
-def test_kept_units_are_scaled_and_dropped_ones_get_no_gradient(key):
+@pytest.mark.parametrize("rescale", [False, True])
+def test_kept_units_have_one_factor_and_dropped_ones_no_gradient(key, rescale):
     x = random_input()
-    drop = compiled(functools.partial(dropblock.drop_block, rate=0.2))
-    factor = np.asarray(drop(key, jnp.ones_like(x)))
-    np.testing.assert_allclose(drop(key, x), factor * np.asarray(x), rtol=1e-6)
-    gradient = compiled(
-        jax.grad(lambda x: dropblock.drop_block(key, x, rate=0.2).sum())
-    )(x)
+    drop = functools.partial(dropblock.drop_block, rate=0.2, rescale=rescale)
+    factor = np.asarray(compiled(drop)(key, jnp.ones_like(x)))
+    y = compiled(drop)(key, x)
+    np.testing.assert_allclose(y, factor * np.asarray(x), rtol=1e-6)
+    gradient = compiled(jax.grad(lambda x: drop(key, x).sum()))(x)
     np.testing.assert_allclose(gradient, factor, rtol=1e-6)
 
 
@@ -120,7 +147,7 @@ def test_an_example_does_not_depend_on_its_place_in_the_batch(key, first):
 def test_maps_smaller_than_a_block(key, height, width):
     """The block is cut to the map; an example that lost everything is zero."""
     shape = (2, height, width, 200)
-    values = np.asarray(of_ones(key, 0.4, shape=shape))
+    values = np.asarray(of_ones(key, 0.4, shape=shape, rescale=True))
     assert np.isfinite(values).all()
     lost = ~values.any(axis=(0, 1, 2))
     if width < 3:  # one block is the whole map
@@ -184,6 +211,52 @@ def test_devices_drop_what_one_device_drops(key):
 
 
 # --- as a part of a method ------------------------------------------------------
+
+
+@pytest.mark.parametrize("rescale", [False, True])
+def test_the_skips_alpha_has_p_times_its_gradient(key, rescale):
+    """MSG-DAS Eq. 6, of a loss that is linear in the edge's output.
+
+    dL/dalpha = <c, x * mask> dg/dalpha, so in expectation over masks it is that
+    without DropBlock times E[mask], pixel by pixel; rescaled it is that itself.
+    """
+    method = methods.msg_das(
+        k=1, drop_rate=schedules.constant(0.2), drop_rescale=rescale
+    )
+    space = method.adapt(spaces.darts())
+    at = space.primitives.index("skip_connect")
+    alpha = {name: jnp.zeros((14, 8)).at[:, at].set(50.0) for name in space.cell_types}
+    size, number = 8, 2000
+    ramp = jnp.linspace(0.0, 1.0, size)
+    x = jnp.broadcast_to(1.0 + ramp[:, None, None], (1, size, size, 1))
+    c = jnp.broadcast_to(2.0 - ramp[:, None], (1, size, size, 1))
+
+    def of_alpha(drop_key, dropping):
+        def loss(alpha):
+            path = method.relax(key, alpha, jnp.float32(0.5), space)["normal"]
+            drop = Drop(drop_key, path.drop.rate[0, 0]) if dropping else None
+            own = ops.PLAIN._replace(drop=drop)
+            y = space.operations[at].apply({}, x, 1, own)
+            return path.weight[0, 0] * jnp.vdot(c, y)
+
+        return jax.grad(loss)(alpha)["normal"][0]
+
+    keys = jax.random.split(key, number)
+    plain = np.asarray(of_alpha(key, False))
+    assert abs(plain).min() > 0
+    each = np.asarray(compiled(jax.vmap(lambda k: of_alpha(k, True)))(keys))
+    ratio = each[:, at] / plain[at]
+    # Every entry of alpha's row scales alike: the Jacobian of g is its own.
+    np.testing.assert_allclose(each, ratio[:, None] * plain, rtol=1e-3)
+    share = np.asarray(c * x)[0, :, :, 0]
+    expected = (share * (1 - chances(0.2, size))).sum() / share.sum()
+    error = ratio.std() / np.sqrt(number)
+    assert error < 0.005
+    if rescale:
+        assert abs(ratio.mean() - 1) < 0.02
+    else:
+        assert abs(ratio.mean() - expected) < 5 * error
+        assert 0.79 < expected < 0.84
 
 
 def test_bad_blocks_and_rates_are_refused():

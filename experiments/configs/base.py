@@ -134,6 +134,7 @@ def msg_das() -> ConfigDict:
             "guidance": "linear(0, 0.01)",
             "drop_rate": "steps(0, 0.2, 4)",
             "block_size": 3,
+            "drop_rescale": False,  # scale what is kept up, as DropBlock's paper does
             "alpha_start": 0.0,
         }
     )

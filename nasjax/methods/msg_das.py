@@ -36,6 +36,7 @@ def msg_das(
     guidance: Schedule = schedules.linear(0.0, 1e-2),
     drop_rate: Schedule = schedules.steps(0.0, 0.2, 4),
     block_size: int = 3,
+    drop_rescale: bool = False,
     alpha_start: float = 0.0,
 ) -> Method:
     """Gumbel-TopK sub-graphs, super-net guidance and DropBlock-Identity.
@@ -47,6 +48,8 @@ def msg_das(
       drop_rate: of DropBlock-Identity by progress; four equal steps to 0.2 are an
         assumption, the paper gives no figures.
       block_size: of DropBlock, in pixels; an assumption too.
+      drop_rescale: scale the kept units up, as DropBlock's paper does and Eq. 4-6 do
+        not.
       alpha_start: where alpha starts.
 
     Raises:
@@ -54,7 +57,9 @@ def msg_das(
     """
     method = gumbel_paths(k=k, temperature=temperature, alpha_start=alpha_start)
     method = add_supernet_guidance(method, strength=guidance)
-    method = add_drop_block_identity(method, rate=drop_rate, block_size=block_size)
+    method = add_drop_block_identity(
+        method, rate=drop_rate, block_size=block_size, rescale=drop_rescale
+    )
     return method._replace(name="msg_das")
 
 
@@ -117,14 +122,19 @@ def add_supernet_guidance(
 
 
 def add_drop_block_identity(
-    method: Method, *, rate: Schedule, block_size: int = 3
+    method: Method, *, rate: Schedule, block_size: int = 3, rescale: bool = False
 ) -> Method:
     """The method, of sampled paths, with DropBlock on its skip-connects.
 
+    The gradient of a skip-connect's alpha is then, in expectation, the share of units
+    kept times what it were without (MSG-DAS Eq. 4-6).
+
     Args:
       method: whose architectures are paths.
-      rate: share of the units dropped, by progress.
+      rate: share of the units dropped, by progress; a little more than what is
+        (`nasjax.dropblock.drop_block`).
       block_size: pixels.
+      rescale: scale the kept units up, which undoes the smaller gradient.
 
     Raises:
       ValueError: a block below 1, or a rate outside [0, 1).
@@ -138,7 +148,7 @@ def add_drop_block_identity(
 
     def adapt(space: SearchSpace) -> SearchSpace:
         space = method.adapt(space)
-        dropping = partial(with_drop_block, block_size=block_size)
+        dropping = partial(with_drop_block, block_size=block_size, rescale=rescale)
         operations = tuple(
             dropping(op) if op.name == "skip_connect" else op for op in space.operations
         )
