@@ -146,19 +146,26 @@ def test_mistakes_in_the_configuration_are_one_line(
 @pytest.mark.parametrize(
     ("variant", "settings"),
     [
-        (None, (250, 1024, 0.5, "cosine", 5)),
-        ("msg_das", (250, 256, 0.1, "exponential", 0)),
+        (None, (250, 1024, 0.5, "cosine", 5, 3e-5)),
+        ("msg_das", (250, 256, 0.1, "exponential", 0, 3e-4)),
     ],
 )
 def test_the_papers_settings_are_the_papers(variant: str | None, settings: tuple):
     made = retrain_imagenet.get_config(variant)
     train, network = made.train, made.network
-    names = ("epochs", "batch_size", "learning_rate", "decay", "warmup_epochs")
+    names = (
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "decay",
+        "warmup_epochs",
+        "weight_decay",
+    )
     assert tuple(train[name] for name in names) == settings
-    assert (train.momentum, train.weight_decay) == (0.9, 3e-5)
+    assert (train.momentum, train.nesterov, train.clip_norm) == (0.9, False, 5)
     assert (train.label_smoothing, train.auxiliary_weight) == (0.1, 0.4)
     assert train.drop_path_rate == 0
-    assert train.decay_rate == 0.97
+    assert (train.decay_rate, train.decay_every) == (0.97, "epoch")
     assert (network.dataset, network.channels, network.num_cells) == (
         "imagenet",
         48,
