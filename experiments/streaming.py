@@ -3,10 +3,11 @@ r"""Measure how fast the stream of ImageNet's images is, without any training.
     python -m experiments.streaming [--num_workers=0,2,4] [--data_dir=DIR]
 
 Prints one JSON object a line for each number of worker processes: images per second
-of training batches (decoded, cropped at random, resized, mirrored) once the workers are
-at work, and the seconds until the first batch. With ``--data_dir`` on the prepared
-``imagenet2012``, else on synthetic JPEGs in memory, of the mean size of ImageNet's,
-500×375 pixels, and 90 kB (its: 108). Exit code 2: bad input, told in one line.
+of training batches (decoded, cropped at random, resized, mirrored, their colours
+jittered unless ``--nocolor_jitter``) once the workers are at work, and the seconds
+until the first batch. With ``--data_dir`` on the prepared ``imagenet2012``, else on
+synthetic JPEGs in memory, of the mean size of ImageNet's, 500×375 pixels, and 90 kB
+(its: 108). Exit code 2: bad input, told in one line.
 """
 
 import io
@@ -21,6 +22,7 @@ from PIL import Image
 from experiments import app
 from nasjax.base import InputError
 from nasjax.data.encoded import Encoded, open_tfds
+from nasjax.data.jitter import IMAGENET_JITTER, ColorJitter
 from nasjax.data.stream import Images, Stream
 
 # Other launchers have some of these flags too; tests import several of them together.
@@ -38,6 +40,9 @@ _BATCH = flags.DEFINE_integer(
 )
 _SIZE = flags.DEFINE_integer(
     "image_size", 224, "Side of the crops in pixels.", allow_override=True
+)
+_JITTER = flags.DEFINE_bool(
+    "color_jitter", True, "Jitter colours, as DARTS does.", allow_override=True
 )
 _SECONDS = flags.DEFINE_float(
     "seconds", 10.0, "How long to measure each.", allow_override=True
@@ -106,6 +111,7 @@ def main(argv: Sequence[str]) -> None:
         batch_size=_BATCH.value,
         image_size=_SIZE.value,
         num_threads=_THREADS.value,
+        color_jitter=IMAGENET_JITTER if _JITTER.value else ColorJitter(),
     )
     for number in workers:
         stream._replace(num_workers=number).check()
@@ -118,6 +124,7 @@ def main(argv: Sequence[str]) -> None:
             "num_threads": stream.num_threads,
             "batch_size": stream.batch_size,
             "image_size": stream.image_size,
+            "color_jitter": _JITTER.value,
         }
         print(json.dumps(settings | result), flush=True)
 

@@ -26,6 +26,7 @@ from nasjax.data.crops import (
 from nasjax.data.encoded import Encoded, EncodedImages, open_tfds
 from nasjax.data.imagenet import prepare_imagenet
 from nasjax.data.imagenet_streams import imagenet_streams
+from nasjax.data.jitter import IMAGENET_JITTER, ColorJitter
 from nasjax.data.stream import ImageBatch, Shard, Stream
 from tests import imagenet
 from tests.launching import ROOT, environment
@@ -48,7 +49,8 @@ def images(data_dir: pathlib.Path) -> EncodedImages:
 
 
 def make(images: EncodedImages, **settings) -> Stream:
-    return Stream(images, **({"batch_size": 8, "image_size": 16} | settings))
+    usual = {"batch_size": 8, "image_size": 16, "color_jitter": IMAGENET_JITTER}
+    return Stream(images, **(usual | settings))
 
 
 def same(left: list[ImageBatch], right: list[ImageBatch]) -> None:
@@ -175,12 +177,13 @@ import multiprocessing, os, signal, sys
 import numpy as np
 import jax, jax.numpy as jnp
 from nasjax.data.encoded import open_tfds
+from nasjax.data.jitter import IMAGENET_JITTER
 from nasjax.data.stream import Stream
 
 def main(data_dir):
     jnp.ones(3).block_until_ready()  # JAX has its threads before grain its workers
     images = open_tfds("imagenet2012", data_dir=data_dir)
-    here = Stream(images, batch_size=8, image_size=16)
+    here = Stream(images, batch_size=8, image_size=16, color_jitter=IMAGENET_JITTER)
     there = here._replace(num_workers=2)
     theirs = there.batches(start=2)
     for a in here.batches(start=2, stop=7):
@@ -251,6 +254,7 @@ def test_held_out_images_are_not_trained_on(data_dir: pathlib.Path):
     assert len(names[0] | names[1]) == NUM
     assert (streams.train.train, streams.valid.train) == (True, False)
     assert streams.num_classes == 1000
+    assert streams.train.color_jitter == (0.4, 0.4, 0.4, 0.2)  # DARTS's
     test = {example.name for example in streams.test.images}
     assert test == set(imagenet.validation_images())
 
@@ -263,6 +267,11 @@ def test_nothing_held_out_and_few_examples(data_dir: pathlib.Path):
         ({"valid_fraction": 1.0}, "valid_fraction is 1.0"),
         ({"max_examples": 0}, "max_examples is 0"),
         ({"num_workers": -2}, "num_workers is -2"),
+        (
+            {"color_jitter": (0.4, 0.4)},
+            r"color_jitter is \(0.4, 0.4\); it must be four",
+        ),
+        ({"color_jitter": 0.4}, "color_jitter is 0.4; it must be four numbers"),
     ):
         with pytest.raises(InputError, match=message):
             imagenet_streams(batch_size=4, data_dir=data_dir, **settings)
@@ -279,6 +288,12 @@ def test_nothing_held_out_and_few_examples(data_dir: pathlib.Path):
         ({"num_workers": -1}, "num_workers is -1; it must be at least 0"),
         ({"seed": -1}, "seed is -1"),
         ({"min_area": 0.0}, "min_area is 0.0; it must be above 0 and at most 1"),
+        (
+            {"color_jitter": ColorJitter(brightness=-0.1)},
+            "color_jitter has brightness -0.1; it must be a number of 0 or more",
+        ),
+        ({"color_jitter": ColorJitter(hue=0.6)}, "hue 0.6; .* of 0 to 0.5"),
+        ({"color_jitter": ColorJitter(contrast="x")}, "contrast 'x'"),
         ({"shard": Shard(2, 2)}, "shard 2 of 2 is none"),
         ({"shard": Shard(0, 3)}, "batch_size is 8; 3 processes must share it"),
         ({"images": []}, "holds no example"),
@@ -386,6 +401,7 @@ def test_the_launcher_measures_a_rate(data_dir: pathlib.Path, capsys):
     figures = json.loads(line)
     assert figures["images"] == "imagenet2012"
     assert figures["images_per_second"] > 1
+    assert figures["color_jitter"]
     with (
         flagsaver.flagsaver(num_workers=["many"]),
         pytest.raises(InputError, match=r"--num_workers=many: must be integers"),

@@ -115,6 +115,8 @@ def imagenet() -> ConfigDict:
             "max_examples": config_dict.placeholder(int),  # of each split; all of them
             "valid_fraction": 0.01,  # held out; 0 trains on all, as the papers do
             "min_area": 0.08,  # share of the image in the smallest random crop
+            # Brightness, contrast, saturation, hue, as DARTS's code; zeros for none.
+            "color_jitter": (0.4, 0.4, 0.4, 0.2),
             "num_workers": 0,  # processes that decode; 0: threads
             "num_threads": 2,  # of each worker, or of this process
         }

@@ -10,6 +10,8 @@ import math
 import numpy as np
 from PIL import Image
 
+from nasjax.data.jitter import ColorJitter, jitter_colors
+
 #: Side of what an image is cropped from in evaluation, in sides of the crop.
 _EVALUATION_MARGIN = 256 / 224
 #: A crop of the wanted shape may not fit in; then others are drawn.
@@ -60,14 +62,16 @@ def training_crop(
     *,
     size: int = 224,
     min_area: float = 0.08,
+    jitter: ColorJitter = ColorJitter(),  # noqa: B008 (a tuple)
 ) -> np.ndarray:
-    """Random-resized crop, mirrored with probability 1/2.
+    """Random-resized crop, mirrored with probability 1/2, its colours jittered.
 
     Args:
       image: RGB.
       rng: drawn from.
       size: side of the result in pixels.
       min_area: see `random_box`.
+      jitter: of colours, drawn last: the crops are those without it.
 
     Returns:
       uint8 ``[size, size, 3]``.
@@ -75,7 +79,7 @@ def training_crop(
     box = random_box(rng, *image.size, min_area=min_area)
     mirrored = rng.random() < 0.5
     crop = image.crop(box).resize((size, size), Image.Resampling.BILINEAR)
-    pixels = np.asarray(crop, np.uint8)
+    pixels = np.asarray(jitter_colors(crop, rng, jitter), np.uint8)
     return pixels[:, ::-1] if mirrored else pixels
 
 

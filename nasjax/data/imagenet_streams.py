@@ -1,5 +1,6 @@
 """ImageNet as three streams: to train on, held out, and to test on."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ from nasjax.base import InputError
 from nasjax.data.batches import split_half
 from nasjax.data.dataset import Path
 from nasjax.data.encoded import EncodedImages, Rows, open_tfds
+from nasjax.data.jitter import IMAGENET_JITTER, ColorJitter
 from nasjax.data.stream import Shard, Stream
 
 #: What ImageNet is normalised by everywhere, in units of [0, 1]: red, green, blue.
@@ -30,6 +32,7 @@ def imagenet_streams(
     data_dir: Path | None = None,
     image_size: int = 224,
     min_area: float = 0.08,
+    color_jitter: Sequence[float] = IMAGENET_JITTER,
     valid_fraction: float = 0.0,
     max_examples: int | None = None,
     seed: int = 0,
@@ -44,9 +47,11 @@ def imagenet_streams(
       data_dir: as in `load`.
       image_size: side of the crops in pixels.
       min_area: of the random crops, see `crops.random_box`.
+      color_jitter: of the images to train on: brightness, contrast, saturation, hue
+        (`jitter.ColorJitter`); four zeros for none. The default is DARTS's.
       valid_fraction: share of the training split that is held out; 0 for none.
       max_examples: at most so many of each split, the first of them.
-      seed: of what is held out, of order and crops.
+      seed: of what is held out, of order, crops and colours.
       shard: of this process.
       num_workers: processes that decode, of each stream that is read; 0: threads.
       num_threads: see `Stream`.
@@ -74,6 +79,7 @@ def imagenet_streams(
         batch_size=batch_size,
         image_size=image_size,
         min_area=min_area,
+        color_jitter=ColorJitter.of(color_jitter),
         seed=seed,
         shard=shard,
         num_workers=num_workers,

@@ -23,6 +23,7 @@ from nasjax.base import InputError
 from nasjax.data.batches import num_steps
 from nasjax.data.crops import evaluation_crop, training_crop
 from nasjax.data.encoded import Encoded
+from nasjax.data.jitter import ColorJitter
 
 #: Batches in all: no training is as long.
 _FOREVER = 1 << 40
@@ -59,7 +60,7 @@ class Shard(NamedTuple):
 class Stream(NamedTuple):
     """A stream of batches, as a value: nothing is opened before `batches`.
 
-    Every example comes once an epoch. In training the order and the crops of an
+    Every example comes once an epoch. In training the order, crops and colours of an
     epoch follow from seed, epoch and example; in evaluation examples come in the
     order of the data set. The last batch of an epoch is filled up with examples of
     the epoch at weight 0.
@@ -70,7 +71,8 @@ class Stream(NamedTuple):
       image_size: H and W in pixels.
       train: shuffle, crop at random and mirror; else central crops in order.
       min_area: of a random crop, see `crops.random_box`.
-      seed: of order and crops, 0 or more.
+      color_jitter: in training.
+      seed: of order, crops and colours, 0 or more.
       shard: of this process.
       num_workers: processes that decode; 0: threads of this one.
       num_threads: that decode different batches, in each worker or in this process.
@@ -82,6 +84,7 @@ class Stream(NamedTuple):
     image_size: int = 224
     train: bool = True
     min_area: float = 0.08
+    color_jitter: ColorJitter = ColorJitter()
     seed: int = 0
     shard: Shard = Shard()
     num_workers: int = 0
@@ -115,6 +118,7 @@ class Stream(NamedTuple):
             raise InputError(
                 f"min_area is {self.min_area}; it must be above 0 and at most 1"
             )
+        self.color_jitter.check()
         index, count = self.shard
         if not 0 <= index < count:
             raise InputError(f"shard {index} of {count} is none")
@@ -207,7 +211,11 @@ class _Places:
         if stream.train:
             rng = np.random.default_rng((stream.seed, epoch, row))
             pixels = training_crop(
-                image, rng, size=stream.image_size, min_area=stream.min_area
+                image,
+                rng,
+                size=stream.image_size,
+                min_area=stream.min_area,
+                jitter=stream.color_jitter,
             )
         else:
             pixels = evaluation_crop(image, size=stream.image_size)
