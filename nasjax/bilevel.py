@@ -157,7 +157,9 @@ def make_step(
         step_key = jax.random.fold_in(state.key, state.step)
         arch_key, inner_key, weight_key = jax.random.split(step_key, 3)
         of_alpha = Loss(net, method, method.arch_loss, no_teacher).value
-        of_weights = Loss(net, method, method.weight_loss, method.teach).value
+        of_weights = Loss(
+            net, method, method.weight_loss, method.teach, method.lead
+        ).value
         train_loss = partial(of_weights, batch=train, moment=moment)
         passes = _Passes(
             valid_loss=partial(of_alpha, batch=valid, key=arch_key, moment=moment),

@@ -5,11 +5,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from nasjax import losses
 from nasjax.base import Array, Key, Tree
 from nasjax.data.batches import Batch
-from nasjax.methods.base import Alpha, Method, Teach, Terms
+from nasjax.methods.base import Alpha, Method, Teach, Terms, softmax_mixture
 from nasjax.subgraphs import summed
 from nasjax.supernet import Architecture, Supernet
 
@@ -74,12 +75,14 @@ class Loss(NamedTuple):
       method: the search method.
       added: of the method, to this loss.
       teach: what that reads.
+      lead: the method's loss of the whole mixture, where this pass trains it too.
     """
 
     net: Supernet
     method: Method
     added: Callable[[Terms], Array]
     teach: Teach
+    lead: Callable[[Terms], Array] | None = None
 
     def value(
         self, weights: Tree, alpha: Alpha, batch: Batch, key: Key, *, moment: Moment
@@ -91,30 +94,64 @@ class Loss(NamedTuple):
         fixed_alpha = jax.lax.stop_gradient(alpha)
         taught = self.teach(self._forward(shared), fixed_alpha, net.space)
         fixed = _Fixed(batch, moment, taught)
+        led = jnp.zeros(())
+        if self.lead is not None:
+            led, logits = self._led(self.lead, shared, fixed)
+            fixed = fixed._replace(taught={**taught, "lead": logits})
         if method.subgraphs is None:
             value, seen = self._one(shared, fixed, architecture)
             add_axis = partial(jax.tree.map, lambda leaf: leaf[None])
             architecture, seen = add_axis((architecture, seen))
         else:
             value, seen = summed(self._one, shared, fixed, architecture)
+        if self.lead is not None:
+            value = led + value
+            seen = seen._replace(added=seen.added + led / len(seen.added))
         return value, self._seen(architecture, seen, batch)
 
     def _forward(self, shared: _Shared) -> Callable[[Architecture], Array]:
         weights, _, states = jax.lax.stop_gradient(shared)
         return lambda architecture: self.net.cells(weights, architecture, states)
 
+    def _led(
+        self, lead: Callable[[Terms], Array], shared: _Shared, fixed: _Fixed
+    ) -> tuple[Array, Array]:
+        """The loss of the whole mixture, and its logits, which have no gradient.
+
+        As that of a sub-graph its gradient is taken at once: nothing of the mixture is
+        kept while the sub-graphs run.
+        """
+
+        def loss(shared: _Shared, fixed: _Fixed, number: Array) -> tuple[Array, Array]:
+            del number
+            alpha = jax.lax.stop_gradient(shared[1])
+            mixture = softmax_mixture(alpha, self.net.space)
+            terms = self._terms(shared, fixed, mixture)
+            return lead(terms), terms.logits
+
+        value, logits = summed(loss, shared, fixed, jnp.zeros(1))
+        return value, logits[0]
+
     def _one(
         self, shared: _Shared, fixed: _Fixed, architecture: Architecture
     ) -> tuple[Array, _One]:
         """Of one sub-graph."""
+        terms = self._terms(shared, fixed, architecture)
+        errors = losses.cross_entropy_per_example(terms.logits, fixed.batch.labels)
+        plain, added = terms.mean(errors), self.added(terms)
+        return plain + added, _One(terms.logits, plain, added)
+
+    def _terms(
+        self, shared: _Shared, fixed: _Fixed, architecture: Architecture
+    ) -> Terms:
+        """What an added loss of an architecture may read, which is run for it."""
         weights, alpha, states = shared
         batch = fixed.batch
-        logits = self.net.cells(weights, architecture, states)
-        terms = Terms(
+        return Terms(
             space=self.net.space,
             alpha=alpha,
             architecture=architecture,
-            logits=logits,
+            logits=self.net.cells(weights, architecture, states),
             batch=batch,
             **fixed.moment._asdict(),
             forward=self._forward(shared),
@@ -123,9 +160,6 @@ class Loss(NamedTuple):
             ),
             taught=fixed.taught,
         )
-        errors = losses.cross_entropy_per_example(logits, batch.labels)
-        plain, added = terms.mean(errors), self.added(terms)
-        return plain + added, _One(logits, plain, added)
 
     def _seen(self, architecture: Architecture, seen: _One, batch: Batch) -> Seen:
         hits = jax.vmap(losses.accuracy_hits, in_axes=(0, None))

@@ -77,6 +77,67 @@ def gumbel_top_k(
     return jnp.stack(chosen)
 
 
+def gumbel_with_replacement(
+    key: Key, alpha: Array, *, k: int, temperature: Array | float
+) -> Array:
+    """K operations an edge, each drawn for itself, straight-through.
+
+    Consumes the key. The hard Gumbel-softmax sample K times, so that an operation may
+    come more than once: how SNAS and DARTS-EGS come to K sub-graphs, which MSG-DAS
+    compares with (section 2). k = 1 is `gumbel_top_k`'s, to the bit.
+
+    Args:
+      key: PRNG key.
+      alpha: ``[..., O]``.
+      k: K, draws an edge; it may be above O.
+      temperature: tau, scalar above 0.
+
+    Returns:
+      ``[K, ..., O]``, one-hot over O.
+
+    Raises:
+      ValueError: K below 1; a temperature that is not above 0, where it is known.
+
+    >>> chosen = gumbel_with_replacement(
+    ...     jax.random.key(0), jnp.zeros(3), k=5, temperature=1.0
+    ... )
+    >>> chosen.sum(axis=1)
+    Array([1., 1., 1., 1., 1.], dtype=float32)
+    """
+    check_temperature(temperature)
+    if k < 1:
+        raise ValueError(f"{k=} is not at least 1")
+    noise = jax.random.gumbel(key, (k, *alpha.shape), alpha.dtype)
+    scores = (alpha[None] + noise) / temperature
+    hard = jax.nn.one_hot(
+        jnp.argmax(scores, axis=-1), alpha.shape[-1], dtype=alpha.dtype
+    )
+    return _straight_through(hard, jax.nn.softmax(scores, axis=-1))
+
+
+def union(chosen: Array) -> Array:
+    """The K choices of every edge as the weights of one graph.
+
+    An edge adds up its chosen operations, as a node adds up its edges; an operation
+    that was chosen more than once counts once, for which DARTS-EGS aggregates its
+    sub-graphs (it takes the maximum; MSG-DAS section 2). That an edge's sum is not
+    divided by K is therefore an assumption: MSG-DAS does not write its graph down.
+
+    Args:
+      chosen: ``[K, ..., O]`` one-hots over O.
+
+    Returns:
+      ``[..., O]``, 1 for what was chosen and 0 for the rest. The gradient of a weight
+      goes to the choices that chose it, of the others there is none: what the K paths
+      would hand back (`nasjax.cell.to_path`).
+
+    >>> union(jnp.array([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
+    Array([1., 1., 0.], dtype=float32)
+    """
+    own = jnp.where(chosen > 0, chosen, 0)
+    return _straight_through(own.max(axis=0), own.sum(axis=0))
+
+
 def gumbel_softmax(
     key: Key, alpha: Array, *, temperature: Array | float, hard: bool = True
 ) -> Array:

@@ -186,7 +186,7 @@ def gated(space: SearchSpace) -> Supernet:
         if isinstance(cell, Mixture):
             return cell.weights.reshape(-1)
         chosen = jax.nn.one_hot(cell.operation, space.num_ops)
-        return (chosen * (cell.weight * cell.active)[:, None]).reshape(-1)
+        return (chosen * jnp.where(cell.active, cell.weight, 0)[:, None]).reshape(-1)
 
     def cells(weights: Any, architecture: Architecture, images: jax.Array) -> jax.Array:
         hidden = images.reshape(images.shape[0], -1) @ weights["in"].T

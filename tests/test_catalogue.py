@@ -182,6 +182,10 @@ WITHOUT = {
         functools.partial(plain_course, "darts"),
     ),
     "msg_das": (methods.msg_das(guidance=OFF, drop_rate=OFF), plain_paths),
+    "msg_das in place": (
+        methods.msg_das(guidance=OFF, drop_rate=OFF, distillation="in_place"),
+        plain_paths,
+    ),
     "gumbel_js": (methods.gumbel_js(js_strength=OFF), plain_paths),
     "stc_nas": (methods.stc_nas(js_strength=OFF), plain_stc_nas),
     "stc_nas_sd": (
@@ -199,7 +203,7 @@ def test_a_term_of_strength_0_is_the_plain_method_to_the_bit(added):
         assert_same_bits((one.weights, one.alpha), (other.weights, other.alpha))
     # The term itself is not nothing.
     weights, alpha = states[-1].weights, states[-1].alpha
-    full = course(added).states[STEPS + 1]
+    full = course(added.split()[0]).states[STEPS + 1]
     assert differ((full.weights, full.alpha), (weights, alpha))
 
 

@@ -393,16 +393,31 @@ def noisy_path(space, seed=0):
     )
 
 
+@pytest.mark.parametrize("runner", ["path", "mixture"])
 @pytest.mark.parametrize("reduction", [False, True])
-def test_every_edge_drops_by_its_own_key_and_rate(reduction):
-    """Backwards too: the noise of the gradient is that of the value."""
+def test_every_edge_drops_by_its_own_key_and_rate(reduction, runner):
+    """Backwards too: the noise of the gradient is that of the value.
+
+    In a mixture what has no weights runs once for the edges that leave a state.
+    """
     space = SMALL._replace(operations=(ops.NONE, NOISY))
     path = noisy_path(space)
+
+    def runs(factors):
+        if runner == "path":
+            return path._replace(weight=factors)
+        return Mixture(jnp.stack([jnp.ones_like(factors), factors], axis=1), path.drop)
+
+    def own_noise(edge):
+        if runner == "path":
+            return edge
+        sources = [source for source, _ in space.edges]
+        return sources.index(sources[edge])
 
     def cell(factors, inputs):
         return apply_cell(
             ({},) * len(edge_groups(space, reduction=reduction)),
-            path._replace(weight=factors),
+            runs(factors),
             inputs,
             space=space,
             reduction=reduction,
@@ -413,7 +428,8 @@ def test_every_edge_drops_by_its_own_key_and_rate(reduction):
         states = dict(enumerate(inputs))
         for edge, (source, target) in enumerate(space.edges):
             stride = 2 if reduction and source < space.num_inputs else 1
-            drop = Drop(path.drop.key[edge], path.drop.rate[edge])
+            at = own_noise(edge)
+            drop = Drop(path.drop.key[at], path.drop.rate[at])
             y = apply_noisy({}, states[source], stride, ops.Context(drop=drop))
             y = factors[edge] * y
             states[target] = states[target] + y if target in states else y
@@ -438,6 +454,11 @@ def test_each_cell_has_noise_of_its_own_and_evaluation_has_none():
     plain = without_drop(path)
     assert plain.drop is None
     assert plain.operation is path.operation
+    noisy = Mixture(jnp.ones((2, 2)), path.drop)
+    np.testing.assert_array_equal(
+        jax.random.key_data(for_cell(noisy, 1).drop.key), keys[1]
+    )
+    assert without_drop(noisy).drop is None
     mixture = Mixture(jnp.ones((2, 2)))
     for unchanged in (for_cell(mixture, 1), without_drop(mixture)):
         assert unchanged is mixture

@@ -220,6 +220,9 @@ METHODS = {
         "method.drop_rate": "steps(0, 0.2, 4)",
         "method.block_size": 3,
         "method.drop_rescale": False,
+        "method.replacement": False,
+        "method.aggregate": False,
+        "method.distillation": "guidance",
     },
     "gdas": {
         **DARTS,
@@ -316,6 +319,8 @@ def described(method: methods.Method) -> Any:
         jax.tree.map(lambda a: a.tolist(), dict(method.strengths(moved, space))),
         dropped(space),
         edges_run(method),
+        drawn(method),
+        method.lead is not None,
         taught(method),
         {
             name: [float(schedule(jnp.float32(at))) for at in (0, 0.25, 1)]
@@ -331,6 +336,15 @@ def edges_run(method: methods.Method) -> list[int]:
     key, at = jax.random.key(1), jnp.float32(0.5)
     cells = method.relax(key, alpha, at, space).values()
     return [int(cell.active.sum()) for cell in cells if isinstance(cell, Path)]
+
+
+def drawn(method: methods.Method) -> Any:
+    """What a cell of the DARTS space runs, its noise left out."""
+    space = method.adapt(build.spaces.SPACES["darts"]())
+    alpha = method.init(jax.random.key(0), space)
+    cells = method.relax(jax.random.key(1), alpha, jnp.float32(0.5), space)
+    plain = {name: cell._replace(drop=None) for name, cell in cells.items()}
+    return jax.tree.map(lambda leaf: leaf.tolist(), plain)
 
 
 def dropped(space: Any) -> list[float]:
@@ -462,6 +476,9 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
     "method.drop_rate": ({}, "constant(0.2)"),
     "method.block_size": ({}, 2),
     "method.drop_rescale": ({}, True),
+    "method.replacement": ({}, True),
+    "method.aggregate": ({}, True),
+    "method.distillation": ({}, "in_place"),
     "method.channel_divisor": ({}, 2),
     "method.arch_start": ({}, 0),
     "method.candidates": ({}, 5),

@@ -111,6 +111,82 @@ def test_a_strong_alpha_is_picked_at_a_low_temperature(key):
     np.testing.assert_array_equal(soft, [0.0, 1.0, 0.0])
 
 
+# --- with replacement, and as one graph -----------------------------------------
+
+
+def test_draws_with_replacement_are_independent_and_softmax(key):
+    """Each ordered pair by the product of two softmax probabilities."""
+    number = 60_000
+    alpha = jnp.broadcast_to(jnp.asarray(ALPHA), (number, 4))
+    chosen = relaxations.gumbel_with_replacement(key, alpha, k=2, temperature=0.5)
+    assert chosen.shape == (2, number, 4)
+    np.testing.assert_array_equal(chosen.sum(axis=-1), np.ones((2, number)))
+    first, second = np.asarray(chosen.argmax(axis=-1))
+    chance = scipy.special.softmax(np.float64(ALPHA))
+    seen = np.bincount(4 * first + second, minlength=16)
+    expected = number * np.outer(chance, chance).ravel()
+    assert scipy.stats.chisquare(seen, expected).pvalue > FALSE_ALARM
+
+
+def test_one_draw_is_the_same_with_and_without_replacement(key):
+    alpha = jnp.asarray(np.tile(ALPHA, (6, 1)))
+    c = jnp.arange(24.0).reshape(1, 6, 4)
+
+    def run(sample):
+        return jax.value_and_grad(
+            lambda a: jnp.vdot(sample(key, a, k=1, temperature=0.7), c)
+        )(alpha)
+
+    one, other = (
+        run(s) for s in (relaxations.gumbel_top_k, relaxations.gumbel_with_replacement)
+    )
+    np.testing.assert_array_equal(one[0], other[0])
+    np.testing.assert_array_equal(one[1], other[1])
+
+
+def test_the_gradient_with_replacement_is_each_draws_own(key):
+    jacobian = jax.jacrev(
+        functools.partial(
+            relaxations.gumbel_with_replacement, key, k=6, temperature=2.0
+        )
+    )(jnp.asarray(ALPHA))
+    noise = np.asarray(jax.random.gumbel(key, (6, 4)), np.float64)
+    for row, soft in zip(
+        jacobian, scipy.special.softmax((ALPHA + noise) / 2.0, axis=1), strict=True
+    ):
+        expected = (np.diag(soft) - np.outer(soft, soft)) / 2.0
+        np.testing.assert_allclose(row, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("replacement", [False, True])
+def test_one_graph_hands_back_what_the_paths_do(key, replacement):
+    """Weights 0 and 1; of a linear loss the gradient of all paths' sum."""
+    sample = (
+        relaxations.gumbel_with_replacement if replacement else relaxations.gumbel_top_k
+    )
+    alpha = jnp.asarray(np.tile(ALPHA, (32, 1)))
+    c = jnp.asarray(np.random.default_rng(0).normal(size=(32, 4)), jnp.float32)
+
+    def choices(alpha):
+        return sample(key, alpha, k=3, temperature=2.0)
+
+    def as_paths(alpha):
+        path = to_path(choices(alpha))
+        own = jnp.take_along_axis(jnp.tile(c, (3, 1, 1)), path.operation[..., None], 2)
+        return jnp.vdot(path.weight, own[..., 0])
+
+    def as_one(alpha):
+        return jnp.vdot(relaxations.union(choices(alpha)), c)
+
+    weights = np.asarray(relaxations.union(choices(alpha)))
+    times = np.asarray(choices(alpha)).sum(axis=0)
+    np.testing.assert_array_equal(weights, times > 0)
+    assert (times.max() > 1) == replacement
+    np.testing.assert_allclose(
+        jax.grad(as_one)(alpha), jax.grad(as_paths)(alpha), atol=1e-6
+    )
+
+
 # --- its gradient ---------------------------------------------------------------
 
 
@@ -223,6 +299,11 @@ def test_a_path_keeps_the_choice_and_its_gradient(key):
 def test_k_beyond_the_operations_is_refused(key, k):
     with pytest.raises(ValueError, match=f"k={k} is not from 1 to 4"):
         relaxations.gumbel_top_k(key, jnp.asarray(ALPHA), k=k, temperature=1.0)
+    if k < 1:
+        with pytest.raises(ValueError, match=f"k={k} is not at least 1"):
+            relaxations.gumbel_with_replacement(
+                key, jnp.asarray(ALPHA), k=k, temperature=1.0
+            )
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
@@ -233,6 +314,8 @@ def test_a_temperature_not_above_zero_is_refused(key, temperature):
             relaxations.gumbel_softmax(key, alpha, temperature=temperature, hard=hard)
     with pytest.raises(ValueError, match="it must be above 0"):
         relaxations.gumbel_top_k(key, alpha, k=2, temperature=temperature)
+    with pytest.raises(ValueError, match="it must be above 0"):
+        relaxations.gumbel_with_replacement(key, alpha, k=2, temperature=temperature)
 
 
 @pytest.mark.parametrize("name", ["gdas", "snas", "msg_das", "gumbel_js"])
@@ -246,6 +329,9 @@ def test_methods_refuse_a_temperature_that_reaches_zero(name, ends):
 def test_methods_refuse_more_subgraphs_than_operations(name):
     with pytest.raises(ValueError, match="k=0 is not at least 1"):
         methods.METHODS[name](k=0)
+    if name == "msg_das":  # each of them from all operations
+        method = methods.msg_das(k=6, replacement=True)
+        assert method.adapt(spaces.nasbench201()).num_ops == 5
     method = methods.METHODS[name](k=6)
     with pytest.raises(ValueError, match="k=6 is more than the 5 operations"):
         method.adapt(spaces.nasbench201())

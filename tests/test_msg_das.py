@@ -9,12 +9,13 @@ import optax
 import pytest
 import scipy
 
-from nasjax import losses, methods, schedules, spaces
+from nasjax import losses, methods, ops, relaxations, schedules, spaces
 from nasjax.bilevel import summarise
-from nasjax.cell import Mixture, Path
+from nasjax.cell import Mixture, Path, apply_cell, cell_template, to_path
 from nasjax.data.batches import Batch
 from nasjax.epoch import final_architecture
 from nasjax.methods.msg_das import add_supernet_guidance
+from nasjax.objective import Loss, Moment
 from tests import catalogue
 from tests.catalogue import EPOCHS, STEPS, compiled
 
@@ -130,6 +131,133 @@ def test_guidance_has_the_students_gradient_only():
     assert not own[2].any()
     # A step stops the gradient of what is taught; here the loss itself has to.
     assert not of_table.any()
+
+
+# --- what they are compared with ------------------------------------------------
+
+OFF = schedules.constant(0.0)
+HALFWAY = Moment((), jnp.float32(0.5), jnp.int32(1))
+
+
+def bare(**settings):
+    """Sub-graphs alone, or with what is switched on."""
+    return methods.msg_das(**{"guidance": OFF, "drop_rate": OFF, **settings})
+
+
+def of_weights(method):
+    """``(weights, alpha) -> (value, gradients), seen`` of the pass of the weights."""
+    net = catalogue.gated(method.adapt(catalogue.space()))
+    loss = Loss(net, method, method.weight_loss, method.teach, method.lead)
+    data = catalogue.some_batch(0, [2, 0, 1, 3])
+
+    def run(weights, alpha):
+        return loss.value(
+            weights, {"cell": alpha}, data, jax.random.key(4), moment=HALFWAY
+        )
+
+    start = net.init(jax.random.key(0)), jax.random.normal(jax.random.key(3), (3, 4))
+    graded = compiled(jax.value_and_grad(run, (0, 1), has_aux=True))
+    return net, data, start, graded(*start)
+
+
+@pytest.mark.parametrize("switch", ["replacement", "aggregate"])
+def test_one_sub_graph_is_the_same_whatever_the_switch(switch):
+    """Value, gradients of weights and alpha, outputs."""
+    (value, seen), found = of_weights(bare(k=1))[3]
+    (other, other_seen), other_found = of_weights(bare(k=1, **{switch: True}))[3]
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
+    close(value, other)
+    close(seen.probs, other_seen.probs)
+    jax.tree.map(close, found, other_found)
+    assert found[1].any()
+    if switch == "replacement":  # one and the same draw
+        catalogue.assert_same_bits((value, found), (other, other_found))
+
+
+def test_one_graph_of_a_cell_is_the_path_and_the_sum_of_paths(key):
+    """On the real operations: of K = 1 the path, of more the sum on every edge."""
+    space = catalogue.space()
+    template = cell_template(space, channels=4, reduction=False)
+    weights = ops.draw(key, template)
+    x = jax.random.normal(key, (4, 6, 6, 2))
+    run = compiled(
+        lambda runs: apply_cell(
+            weights, runs, (x,), space=space, reduction=False, context=ops.PLAIN
+        )
+    )
+    alpha = jnp.zeros((3, 4))
+    chosen = relaxations.gumbel_top_k(key, alpha, k=3, temperature=1.0)
+    one = run(Mixture(relaxations.union(chosen[:1])))
+    np.testing.assert_allclose(one, run(to_path(chosen[0])), rtol=1e-5, atol=1e-5)
+    # Only the edge from the input to the output runs: there it is the paths' sum.
+    last = jnp.array([False, True, False])
+    paths = [to_path(choice)._replace(active=last) for choice in chosen]
+    union = Mixture(jnp.where(last[:, None], relaxations.union(chosen), 0))
+    total = sum(run(path) for path in paths)
+    np.testing.assert_allclose(run(union), total, rtol=1e-5, atol=1e-5)
+
+
+def test_one_graph_runs_what_k_paths_run_and_is_one(key):
+    method = methods.msg_das(k=3, aggregate=True)
+    space = method.adapt(spaces.darts())
+    assert method.subgraphs is None
+    alpha = method.init(key, space)
+    paths = methods.msg_das(k=3).relax(key, alpha, jnp.float32(0.5), space)
+    for name, cell in method.relax(key, alpha, jnp.float32(0.5), space).items():
+        hot = np.zeros((14, 8))
+        for operation in np.asarray(paths[name].operation):
+            hot[np.arange(14), operation] = 1
+        np.testing.assert_array_equal(cell.weights, hot)
+        assert cell.drop.key.shape == (14,)
+        np.testing.assert_allclose(cell.drop.rate, 0.4 / 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("aggregate", [False, True])
+@pytest.mark.parametrize("strength", [0.0, 0.25, 1.0])
+def test_in_place_distillation_by_hand(strength, aggregate):
+    """The labels teach the supernet; it teaches the sub-graphs, at 1 alone."""
+    method = bare(
+        aggregate=aggregate,
+        distillation="in_place",
+        guidance=schedules.constant(strength),
+    )
+    net, data, start, ((value, seen), (found, _)) = of_weights(method)
+    runs = method.relax(
+        jax.random.key(4), {"cell": start[1]}, HALFWAY.progress, net.space
+    )
+    number = 1 if aggregate else 2
+    labels = jax.nn.one_hot(data.labels, 3)
+
+    def ce(target, logits):
+        each = -(target * jax.nn.log_softmax(logits)).sum(axis=1)
+        return jnp.vdot(each, data.weights) / data.weights.sum()
+
+    def by_hand(weights):
+        mixture = {"cell": Mixture(jax.nn.softmax(start[1]))}
+        whole = net.apply(weights, mixture, data.images)
+        soft = jax.lax.stop_gradient(jax.nn.softmax(whole))
+        total = strength * ce(labels, whole)
+        for k in range(number):
+            own = runs if aggregate else jax.tree.map(lambda leaf: leaf[k], runs)  # noqa: B023
+            logits = net.apply(weights, own, data.images)
+            total += (1 - strength) * ce(labels, logits) + strength * ce(soft, logits)
+        return total
+
+    expected, gradient = jax.value_and_grad(by_hand)(start[0])
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    close(value, expected)
+    jax.tree.map(close, found, gradient)
+    # What is logged adds up to the loss.
+    told = number * (seen.metrics["loss"] + seen.metrics["added_loss"])
+    close(told / seen.metrics["count"], expected)
+    if strength == 0:
+        (plain_value, _), plain = of_weights(bare(aggregate=aggregate))[3]
+        catalogue.assert_same_bits((value, found), (plain_value, plain[0]))
+
+
+def test_an_unknown_distillation_is_refused():
+    with pytest.raises(ValueError, match="distillation='dark' is not one of guidance"):
+        methods.msg_das(distillation="dark")
 
 
 # --- the step -------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 
 from nasjax import methods, ops, primitives, spaces, supernet
-from nasjax.cell import Drop, Path, apply_cell, for_cell
+from nasjax.cell import Drop, Mixture, Path, apply_cell, for_cell
 from nasjax.spaces import inputs, stack
 
 #: The same numbers, compiled in half the time.
@@ -137,7 +137,8 @@ def test_gradients_are_those_of_autodiff(
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=atol)
 
 
-def test_a_stage_of_nasbench201_is_its_cells_one_by_one():
+@pytest.mark.parametrize("runner", ["path", "mixture"])
+def test_a_stage_of_nasbench201_is_its_cells_one_by_one(runner):
     """Each with its own weights and its own noise."""
     space = methods.METHODS["msg_das"]().adapt(spaces.SPACES["nasbench201"]())
     size = {"channels": 4, "num_cells": 2, "num_classes": 3}
@@ -147,6 +148,8 @@ def test_a_stage_of_nasbench201_is_its_cells_one_by_one():
     skip = space.primitives.index("skip_connect")  # it drops blocks
     path = path._replace(operation=path.operation.at[0].set(skip))
     path = path._replace(active=path.active.at[0].set(True))
+    if runner == "mixture":
+        path = Mixture(jnp.full((6, 5), 0.5), path.drop)
     images = jax.random.normal(jax.random.key(2), (3, 16, 16, 1))
     module = sys.modules["nasjax.spaces.nasbench201"]
     context = net.settings.context

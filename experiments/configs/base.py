@@ -130,8 +130,11 @@ def msg_das() -> ConfigDict:
         {
             "name": "msg_das",
             "k": 2,
+            "replacement": False,  # draw each sub-graph from all operations
+            "aggregate": False,  # run them as one graph
             "temperature": "linear(10, 1)",
             "guidance": "linear(0, 0.01)",
+            "distillation": "guidance",  # or in_place, whose guidance is constant(1)
             "drop_rate": "steps(0, 0.2, 4)",
             "block_size": 3,
             "drop_rescale": False,  # scale what is kept up, as DropBlock's paper does

@@ -8,16 +8,6 @@ import jax.numpy as jnp
 from nasjax.base import Array, Key
 
 
-class Mixture(NamedTuple):
-    """Every operation runs on every edge.
-
-    Attributes:
-      weights: ``[E, O]`` factor of each operation.
-    """
-
-    weights: Array
-
-
 class Drop(NamedTuple):
     """Noise for the operations that drop a part of their output.
 
@@ -28,6 +18,19 @@ class Drop(NamedTuple):
 
     key: Key
     rate: Array
+
+
+class Mixture(NamedTuple):
+    """Every operation runs on every edge.
+
+    Attributes:
+      weights: ``[E, O]`` factor of each operation.
+      drop: noise for operations that ask for it; None for none. What has no weights
+        runs once for all edges that leave a state, with the noise of the first.
+    """
+
+    weights: Array
+    drop: Drop | None = None
 
 
 class Path(NamedTuple):
@@ -59,7 +62,7 @@ def to_path(choice: Array) -> Path:
 
 def for_cell(architecture: Mixture | Path, number: Array | int) -> Mixture | Path:
     """What the cell of a number runs: the same as the others, with its own noise."""
-    if isinstance(architecture, Mixture) or architecture.drop is None:
+    if architecture.drop is None:
         return architecture
     key, rate = architecture.drop
     own = jax.vmap(jax.random.fold_in, in_axes=(0, None))(key, number)
@@ -68,6 +71,6 @@ def for_cell(architecture: Mixture | Path, number: Array | int) -> Mixture | Pat
 
 def without_drop(architecture: Mixture | Path) -> Mixture | Path:
     """The same architecture with nothing dropped, for evaluation."""
-    if isinstance(architecture, Mixture):
+    if architecture.drop is None:
         return architecture
     return architecture._replace(drop=None)

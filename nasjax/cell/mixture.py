@@ -9,7 +9,7 @@ from jax import lax
 
 from nasjax import primitives
 from nasjax.base import Array, Tree
-from nasjax.cell.architecture import Mixture
+from nasjax.cell.architecture import Drop, Mixture
 from nasjax.cell.edges import (
     EdgeGroup,
     add_to_state,
@@ -48,12 +48,15 @@ def run_mixture(
     table = _edge_table(group)  # [sources, targets], positions in the group
     targets = np.array(sorted(set(group.targets)), np.int32) - first
 
-    def source_step(states: Array, row: tuple[Array, Array]) -> tuple[Array, None]:
-        read, positions = row
+    def source_step(
+        states: Array, row: tuple[Array, Array, Drop | None]
+    ) -> tuple[Array, None]:
+        read, positions, drop = row
         if reads is None:  # then it is the number of a state, which may still grow
             read, states = take_state(states, read)
         x, bypass = split(read, space)
-        pooled = tuple(_shared_output(op, x, group.stride, context) for _, op in shared)
+        noisy = context._replace(drop=drop)
+        pooled = tuple(_shared_output(op, x, group.stride, noisy) for _, op in shared)
         passed = (pass_by(bypass, group.stride),) if len(bypass) else ()
 
         def edge_step(states: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
@@ -76,7 +79,9 @@ def run_mixture(
     offset = 0 if group.from_inputs else first
     sources = np.array(sorted(set(group.sources)), np.int32) - offset
     read = jnp.asarray(sources) if reads is None else reads[sources]
-    return lax.scan(source_step, states, (read, jnp.asarray(table)))[0]
+    first_edges = np.array([row[row >= 0][0] for row in table])
+    drops = jax.tree.map(lambda a: a[first_edges], mixture.drop)
+    return lax.scan(source_step, states, (read, jnp.asarray(table), drops))[0]
 
 
 _Numbered = list[tuple[int, Operation]]

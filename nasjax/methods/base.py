@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from nasjax import genotype, relaxations, schedules
 from nasjax.base import Array, Key, Schedule, Tree
+from nasjax.cell import Mixture
 from nasjax.data.batches import Batch
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
@@ -41,7 +42,8 @@ class Terms(NamedTuple):
       forward: ``architecture -> logits`` of the same batch and weights, the weights
         under `stop_gradient`: for teachers, at no memory for a backward pass.
       mean: ``[B] -> scalar`` over the examples of weight 1, of all devices.
-      taught: by the method's `teach`; empty in alpha's loss.
+      taught: by the method's `teach`, and by its `lead` its logits as ``"lead"``;
+        empty in alpha's loss.
     """
 
     space: SearchSpace
@@ -142,6 +144,14 @@ def each_cell(
     }
 
 
+def softmax_mixture(alpha: Alpha, space: SearchSpace) -> Architecture:
+    """The whole supernet, each edge the mixture of softmax(alpha) (DARTS Eq. 2)."""
+    return {
+        name: Mixture(weights)
+        for name, weights in softmax_strengths(alpha, space).items()
+    }
+
+
 def softmax_strengths(alpha: Alpha, space: SearchSpace) -> dict[str, Array]:
     """Softmax over the operations of each edge."""
     return {name: relaxations.softmax(alpha[name]) for name in space.cell_types}
@@ -176,6 +186,9 @@ class Method(NamedTuple):
       arch_loss: added to the validation loss of alpha, once a sub-graph.
       teach: ``(forward, alpha, space) -> {name: tree}``, which `weight_loss` reads as
         ``terms.taught``: made once for all sub-graphs, without a gradient.
+      lead: a loss of the mixture of softmax(alpha), with which a step trains the
+        weights beside the sub-graphs', once for all of them, at the cost of the
+        mixture; None for none.
       project: ``(alpha, architecture, progress, space) -> alpha`` after alpha's update,
         with the architecture its gradient was taken at, sub-graph after sub-graph.
       init_memory: ``(num_examples, num_classes) -> tree`` kept on the device; the
@@ -200,6 +213,7 @@ class Method(NamedTuple):
     weight_loss: Callable[[Terms], Array] = no_loss
     arch_loss: Callable[[Terms], Array] = no_loss
     teach: Teach = no_teacher
+    lead: Callable[[Terms], Array] | None = None
     project: Callable[[Alpha, Architecture, Array, SearchSpace], Alpha] = no_projection
     init_memory: Callable[[int, int], Tree] = no_memory
     remember: Callable[[Tree, Batch, Array, Array], Tree] = keep_memory

@@ -1,9 +1,7 @@
 """DARTS: differentiable architecture search (Liu et al., arXiv 1806.09055)."""
 
-from nasjax import relaxations
 from nasjax.base import Array, Key
-from nasjax.cell import Mixture
-from nasjax.methods.base import Alpha, Method, normal_alpha
+from nasjax.methods.base import Alpha, Method, normal_alpha, softmax_mixture
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
 
@@ -30,6 +28,4 @@ def relax_to_mixture(
 ) -> Architecture:
     """Every operation of every edge by its softmax weight (Eq. 2)."""
     del key, progress
-    return {
-        name: Mixture(relaxations.softmax(alpha[name])) for name in space.cell_types
-    }
+    return softmax_mixture(alpha, space)

@@ -1,7 +1,8 @@
 """MSG-DAS: K mutually exclusive single-path sub-graphs at once.
 
 Gumbel-TopK draws them, the supernet's full mixture teaches them, and DropBlock holds
-back the skip-connects, which would otherwise win.
+back the skip-connects, which would otherwise win. What the paper compares each of them
+with is a switch: draws with replacement, one graph of all, a teacher that is trained.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from nasjax.methods.base import (
     add_weight_loss,
     constant_alpha,
     each_cell,
+    softmax_mixture,
 )
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
@@ -32,8 +34,11 @@ _DROP = 2**31 - 1
 def msg_das(
     *,
     k: int = 2,
+    replacement: bool = False,
+    aggregate: bool = False,
     temperature: Schedule = schedules.linear(10.0, 1.0),
     guidance: Schedule = schedules.linear(0.0, 1e-2),
+    distillation: str = "guidance",
     drop_rate: Schedule = schedules.steps(0.0, 0.2, 4),
     block_size: int = 3,
     drop_rescale: bool = False,
@@ -43,8 +48,13 @@ def msg_das(
 
     Args:
       k: K, sub-graphs (Fig. 3).
+      replacement: see `gumbel_paths`.
+      aggregate: likewise.
       temperature: tau by progress, above 0 (Alg. 1).
-      guidance: lambda of Eq. 7 by progress (Table 4).
+      guidance: lambda of Eq. 7 by progress (Table 4); of in-place distillation its
+        strength, of which the original is ``constant(1)``.
+      distillation: "guidance" (`add_supernet_guidance`), or "in_place", which trains
+        the teacher too (`add_in_place_distillation`).
       drop_rate: of DropBlock-Identity by progress; four equal steps to 0.2 are an
         assumption, the paper gives no figures.
       block_size: of DropBlock, in pixels; an assumption too.
@@ -53,10 +63,20 @@ def msg_das(
       alpha_start: where alpha starts.
 
     Raises:
-      ValueError: K below 1, a temperature that is not above 0, a rate outside [0, 1).
+      ValueError: K below 1, a temperature that is not above 0, a rate outside [0, 1),
+        an unknown distillation.
     """
-    method = gumbel_paths(k=k, temperature=temperature, alpha_start=alpha_start)
-    method = add_supernet_guidance(method, strength=guidance)
+    if distillation not in _DISTILLATIONS:
+        known = ", ".join(_DISTILLATIONS)
+        raise ValueError(f"{distillation=} is not one of {known}")
+    method = gumbel_paths(
+        k=k,
+        replacement=replacement,
+        aggregate=aggregate,
+        temperature=temperature,
+        alpha_start=alpha_start,
+    )
+    method = _DISTILLATIONS[distillation](method, strength=guidance)
     method = add_drop_block_identity(
         method, rate=drop_rate, block_size=block_size, rescale=drop_rescale
     )
@@ -64,24 +84,47 @@ def msg_das(
 
 
 def gumbel_paths(
-    *, k: int = 2, temperature: Schedule, alpha_start: float = 0.0
+    *,
+    k: int = 2,
+    replacement: bool = False,
+    aggregate: bool = False,
+    temperature: Schedule,
+    alpha_start: float = 0.0,
 ) -> Method:
-    """K exclusive paths a step, alpha's gradient straight through (Alg. 1)."""
+    """K exclusive paths a step, alpha's gradient straight through (Alg. 1).
+
+    Args:
+      k: K, sub-graphs.
+      replacement: draw each of them from all operations, so that they may share some,
+        as SNAS and DARTS-EGS do (MSG-DAS section 2).
+      aggregate: run them as one graph, whose edges add up what was drawn for them
+        (`relaxations.union`), as DARTS-EGS does and PC-DARTS alike (sections 2 and
+        4.3), instead of one after the other. It takes the memory and time of the
+        mixture: what was not drawn runs with weight 0.
+      temperature: tau by progress, above 0.
+      alpha_start: where alpha starts.
+
+    Raises:
+      ValueError: K below 1, or a temperature that is not above 0.
+    """
     if k < 1:
         raise ValueError(f"{k=} is not at least 1")
     schedules.check_above_zero("temperature", temperature)
+    draw = (
+        relaxations.gumbel_with_replacement if replacement else relaxations.gumbel_top_k
+    )
 
     def relax(
         key: Key, alpha: Alpha, progress: Array, space: SearchSpace
     ) -> Architecture:
-        def sample(key: Key, alpha: Array) -> Path:
-            tau = temperature(progress)
-            return to_path(relaxations.gumbel_top_k(key, alpha, k=k, temperature=tau))
+        def sample(key: Key, alpha: Array) -> Mixture | Path:
+            chosen = draw(key, alpha, k=k, temperature=temperature(progress))
+            return Mixture(relaxations.union(chosen)) if aggregate else to_path(chosen)
 
         return each_cell(sample, key, alpha, space)
 
     def adapt(space: SearchSpace) -> SearchSpace:
-        if k > space.num_ops:
+        if k > space.num_ops and not replacement:
             raise ValueError(f"{k=} is more than the {space.num_ops} operations")
         return space
 
@@ -90,7 +133,7 @@ def gumbel_paths(
         constant_alpha(alpha_start),
         relax,
         adapt=adapt,
-        subgraphs=k,
+        subgraphs=None if aggregate else k,
         schedules={"temperature": temperature},
     )
 
@@ -107,10 +150,7 @@ def add_supernet_guidance(
     def teach(
         forward: Callable[[Architecture], Array], alpha: Alpha, space: SearchSpace
     ) -> Mapping[str, Tree]:
-        mixture = {
-            name: Mixture(relaxations.softmax(alpha[name])) for name in space.cell_types
-        }
-        teacher = jax.nn.softmax(forward(mixture))
+        teacher = jax.nn.softmax(forward(softmax_mixture(alpha, space)))
         return {**first(forward, alpha, space), "supernet": teacher}
 
     def guidance(terms: Terms) -> Array:
@@ -121,16 +161,57 @@ def add_supernet_guidance(
     return add_weight_loss(method, guidance, strength=strength, name="guidance")
 
 
+def add_in_place_distillation(
+    method: Method, *, strength: Schedule = schedules.constant(1.0)
+) -> Method:
+    """The method with the full mixture as a teacher that the same step trains.
+
+    The original in-place distillation (Yu and Huang, arXiv 1903.05134, section 3.3;
+    BigNAS), which MSG-DAS's guidance is compared with (section 3.3): the labels teach
+    the supernet alone, and its soft outputs, without a gradient, the sub-graphs. Its
+    step takes the memory and time of the mixture's, which guidance is to save.
+
+    Args:
+      method: to add to.
+      strength: s by progress. The loss of the weights is then s times the supernet's
+        cross-entropy plus, of each sub-graph, (1 - s) times that with the labels and s
+        times that with the soft outputs. 1 is the original; less than that is ours, and
+        0 the method without it.
+    """
+
+    def lead(terms: Terms) -> Array:
+        return strength(terms.progress) * terms.mean(_with_labels(terms))
+
+    def softened(terms: Terms) -> Array:
+        teacher = jax.nn.softmax(terms.taught["lead"])
+        with_teacher = losses.soft_cross_entropy(teacher, terms.logits)
+        return terms.mean(with_teacher - _with_labels(terms))
+
+    method = method._replace(lead=lead)
+    return add_weight_loss(method, softened, strength=strength, name="guidance")
+
+
+def _with_labels(terms: Terms) -> Array:
+    return losses.cross_entropy_per_example(terms.logits, terms.batch.labels)
+
+
+_DISTILLATIONS = {
+    "guidance": add_supernet_guidance,
+    "in_place": add_in_place_distillation,
+}
+
+
 def add_drop_block_identity(
     method: Method, *, rate: Schedule, block_size: int = 3, rescale: bool = False
 ) -> Method:
-    """The method, of sampled paths, with DropBlock on its skip-connects.
+    """The method with DropBlock on its skip-connects.
 
     The gradient of a skip-connect's alpha is then, in expectation, the share of units
     kept times what it were without (MSG-DAS Eq. 4-6).
 
     Args:
-      method: whose architectures are paths.
+      method: to add to. In its mixtures, as in aggregated sub-graphs, the edges that
+        leave a state share the blocks dropped of it.
       rate: share of the units dropped, by progress; a little more than what is
         (`nasjax.dropblock.drop_block`).
       block_size: pixels.
@@ -160,14 +241,13 @@ def add_drop_block_identity(
         # The paths are drawn as without DropBlock: a rate of 0 changes no bit.
         architecture = dict(method.relax(key, alpha, progress, space))
         drop_key = jax.random.fold_in(key, _DROP)
-        for number, (name, path) in enumerate(architecture.items()):
-            assert isinstance(path, Path)
+        for number, (name, cell) in enumerate(architecture.items()):
             own = jax.random.fold_in(drop_key, number)
-            drop = Drop(
-                jax.random.split(own, path.weight.shape),
-                jnp.full(path.weight.shape, rate(progress)),
+            edges = (
+                cell.weight.shape if isinstance(cell, Path) else cell.weights.shape[:-1]
             )
-            architecture[name] = path._replace(drop=drop)
+            drop = Drop(jax.random.split(own, edges), jnp.full(edges, rate(progress)))
+            architecture[name] = cell._replace(drop=drop)
         return architecture
 
     return method._replace(

@@ -133,11 +133,11 @@ def _stage(
         runs: Mixture | Path,
         known: Known | None = None,
     ) -> tuple[Array, Left]:
-        del around, entries, cell
+        del around, entries
         if isinstance(runs, Path):
             runs, graph = _along(runs, first, length), _chained(space, length)
         else:
-            graph = space
+            runs, graph = for_cell(runs, first + cell), space
         return run_cell(
             edges,
             runs,
