@@ -320,6 +320,7 @@ def described(method: methods.Method) -> Any:
         dropped(space),
         edges_run(method),
         drawn(method),
+        pulled(method),
         method.lead is not None,
         taught(method),
         {
@@ -345,6 +346,44 @@ def drawn(method: methods.Method) -> Any:
     cells = method.relax(jax.random.key(1), alpha, jnp.float32(0.5), space)
     plain = {name: cell._replace(drop=None) for name, cell in cells.items()}
     return jax.tree.map(lambda leaf: leaf.tolist(), plain)
+
+
+def pulled(method: methods.Method) -> Any:
+    """Where one step of plain gradient descent on its own loss leads alpha."""
+    space = method.adapt(build.spaces.SPACES["nasbench201"]())
+    at, found = jnp.float32(0.25), []
+    for seed in range(8):
+        alpha = {
+            name: a + jax.random.uniform(jax.random.key(seed), a.shape, a.dtype)
+            for name, a in method.init(jax.random.key(0), space).items()
+        }
+        runs = method.relax(jax.random.key(seed), alpha, at, space)
+        if not all(isinstance(cell, Path) for cell in runs.values()):
+            return None
+        if method.subgraphs is not None:
+            runs = jax.tree.map(lambda leaf: leaf[0], runs)
+
+        def loss(alpha: Any, runs: Any = runs) -> Any:
+            return method.arch_loss(
+                methods.Terms(
+                    space=space,
+                    alpha=alpha,
+                    architecture=runs,
+                    logits=jnp.zeros((2, 3)),
+                    batch=None,
+                    memory=(),
+                    progress=at,
+                    epoch=jnp.int32(0),
+                    forward=None,
+                    mean=jnp.mean,
+                )
+            )
+
+        slope = jax.grad(loss)(alpha)
+        moved = jax.tree.map(lambda a, g: a - g, alpha, slope)
+        after = method.project(moved, runs, at, space)
+        found.append(jax.tree.map(lambda a: a.tolist(), (runs, after)))
+    return found
 
 
 def dropped(space: Any) -> list[float]:
@@ -487,6 +526,13 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
     "method.alpha_start": ({}, 0.5),
     "method.cell_consistency": ({}, False),
     "method.activation": ({}, "sigmoid"),
+    "method.keep_none": ({}, True),
+    "method.noise": ({}, "symmetric"),
+    "method.js_gradient": ({}, "all"),
+    "method.js_scope": ({}, "cell"),
+    "method.js_step": ({}, "decoupled"),
+    "method.js_rate": ({"method.js_step": "decoupled"}, 1e-3),
+    "method.project": ({}, "never"),
     "method.order": ({}, 1),
     "method.alpha_scale": ({}, 1e-2),
     "search.epochs": ({}, 3),
