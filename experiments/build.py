@@ -49,8 +49,10 @@ _RANGES = {
     ("analysis", "teachers"): (0, math.inf),
     ("analysis", "eigenvalue"): (0, math.inf),
     ("analysis", "discretization"): (0, math.inf),
+    ("analysis", "draws"): (0, math.inf),
     ("analysis", "ranking"): (0, math.inf),
     ("analysis", "eigenvalue_batches"): (1, math.inf),
+    ("analysis", "draws_number"): (1, math.inf),
     ("analysis", "ranking_batches"): (1, math.inf),
     ("analysis", "ranking_architectures"): (2, math.inf),
     ("data", "train_fraction"): (0, math.inf),
@@ -355,6 +357,7 @@ def analyses(
         "teachers": probes.teachers,
         "eigenvalue": partial(probes.eigenvalue, batches=block["eigenvalue_batches"]),
         "discretization": probes.discretization,
+        "draws": partial(probes.draws, number=block["draws_number"]),
     }
     found = [make(every=block[name]) for name, make in makes.items() if block[name]]
     if not block["ranking"]:

@@ -15,7 +15,6 @@ from jax import lax
 from nasjax import losses
 from nasjax.base import Array, Key, Tree
 from nasjax.bilevel import SearchState
-from nasjax.cell import without_drop
 from nasjax.data.augment import Augmentation
 from nasjax.data.batches import Batch, DeviceData, Half, epoch_order, take
 from nasjax.finite import STEPS, all_finite
@@ -166,15 +165,11 @@ def make_dispatch(
 def final_architecture(
     net: Supernet, method: Method, state: SearchState
 ) -> Architecture:
-    """What the method would run at the end of the search, with nothing dropped.
+    """What a supernet is judged by, during and after a search (`Method.settled`).
 
-    Its own relaxation at progress 1: without noise for STC-NAS; a last sample where
-    the method keeps sampling, and of several sub-graphs the first.
+    The mixture, or of a method that samples its most probable path: no key moves it.
     """
-    runs = method.relax(state.key, state.alpha, jnp.ones(()), net.space)
-    if method.subgraphs is not None:
-        runs = jax.tree.map(lambda leaf: leaf[0], runs)
-    return {name: without_drop(cell) for name, cell in runs.items()}
+    return method.settled(state.alpha, net.space)
 
 
 def valid_order(data: DeviceData, keys: DataKeys, *, axis_name: str | None) -> Array:

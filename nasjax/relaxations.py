@@ -180,6 +180,27 @@ def _straight_through(hard: Array, soft: Array) -> Array:
     return jax.lax.stop_gradient(hard) + (soft - jax.lax.stop_gradient(soft))
 
 
+def strongest_operations(strengths: Array) -> Array:
+    """The strongest operation of each edge as a one-hot, straight-through.
+
+    What is sampled most often where the strengths are the odds; ties to the earlier
+    operation. Backward it is the strengths themselves.
+
+    Args:
+      strengths: ``[..., O]``.
+
+    Returns:
+      ``[..., O]``.
+
+    >>> strongest_operations(jnp.array([[0.2, 0.5, 0.3], [0.4, 0.2, 0.4]]))
+    Array([[0., 1., 0.],
+           [1., 0., 0.]], dtype=float32)
+    """
+    chosen = jnp.argmax(strengths, axis=-1)
+    hard = jax.nn.one_hot(chosen, strengths.shape[-1], dtype=strengths.dtype)
+    return _straight_through(hard, strengths)
+
+
 class KroneckerSample(NamedTuple):
     """The operation sampled on each edge.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from nasjax import ops, optimizers, search, spaces, supernet
 from nasjax.bilevel import Optimizers, SearchState
+from nasjax.cell import Path
 from nasjax.checkpoint import Checkpoints
 from nasjax.data import Augmentation, DeviceData, load, to_device
 from nasjax.data.batches import Half
@@ -37,7 +38,8 @@ def num_examples(half: Half) -> int:
 def linear_net() -> Supernet:
     """A supernet without cells: the loop cannot tell, and it compiles in a second.
 
-    Every operation of every edge is a linear classifier; a mixture weighs them.
+    Every operation of every edge is a linear classifier; a mixture weighs them, a path
+    takes one of each edge.
     """
     space = spaces.nasbench201()
     shape = space.num_edges, space.num_ops
@@ -45,7 +47,12 @@ def linear_net() -> Supernet:
 
     def cells(weights: Any, architecture: Any, images: jax.Array) -> jax.Array:
         flat = images.reshape(len(images), -1)
-        mixture = architecture["cell"].weights
+        cell = architecture["cell"]
+        if isinstance(cell, Path):
+            chosen = jax.nn.one_hot(cell.operation, shape[1])
+            mixture = chosen * jnp.where(cell.active, cell.weight, 0)[:, None]
+        else:
+            mixture = cell.weights
         return jnp.einsum("eo,eopy,bp->by", mixture, weights["kernel"], flat)
 
     return Supernet(

@@ -18,6 +18,11 @@ from nasjax.parallel import AXIS
 from tests import searching
 
 BATCHES = 2
+#: Measures that a configuration asks for.
+PROBES = (
+    *("decidedness", "teachers"),
+    *("eigenvalue", "discretization", "draws", "ranking"),
+)
 
 
 def _logged(folder):
@@ -214,7 +219,7 @@ def test_configuration_asks_for_measures():
 def test_every_field_of_the_block_arrives(monkeypatch):
     """Each makes its measure with its own numbers, and no field is left over."""
     asked = {}
-    for name in ("decidedness", "teachers", "eigenvalue", "discretization", "ranking"):
+    for name in PROBES:
 
         def make(*arguments, name=name, **settings):
             asked[name] = settings
@@ -234,5 +239,5 @@ def test_every_field_of_the_block_arrives(monkeypatch):
 def test_what_compiles_a_program_is_off_by_default():
     block = base.sd_darts().to_dict()["analysis"]
     on = {name for name in ("decidedness", "teachers") if block[name]}
-    off = {n for n in ("eigenvalue", "discretization", "ranking") if not block[n]}
-    assert len(on) + len(off) == 5
+    off = {n for n in PROBES[2:] if not block[n]}
+    assert len(on) + len(off) == len(PROBES)

@@ -558,6 +558,8 @@ OF_ANALYSIS = {
     "analysis.eigenvalue",
     "analysis.eigenvalue_batches",
     "analysis.discretization",
+    "analysis.draws",
+    "analysis.draws_number",
     "analysis.ranking",
     "analysis.ranking_batches",
     "analysis.ranking_architectures",

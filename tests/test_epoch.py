@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from nasjax import epoch, methods, spaces
+from nasjax import epoch
 from nasjax.bilevel import SearchState, make_step
 from nasjax.data import Batch, Dataset, DeviceData, epoch_order, take, to_device
 from nasjax.data.batches import Half
@@ -309,24 +309,3 @@ def test_evaluate_leaves_no_trace_of_the_train_half_nor_of_what_fills_up():
     assert first == search.evaluate(state, data._replace(train=train), search.keys)
     assert first == search.evaluate(state, data._replace(valid=valid), search.keys)
     assert first["valid_loss"] > 0
-
-
-def test_the_final_architecture_is_one_sub_graph_that_drops_nothing():
-    """At progress 1, where a mixture of SNAS is nearly a choice."""
-    for name in ("stc_nas", "msg_das", "snas"):
-        method = methods.METHODS[name]()
-        space = method.adapt(spaces.nasbench201())
-        net = searching.linear_net()._replace(space=space)
-        alpha = method.init(jax.random.key(0), space)
-        state = SearchState(at(0), (), alpha, (), (), (), jax.random.key(1))
-        last = epoch.final_architecture(net, method, state)
-        sampled = method.relax(state.key, alpha, jnp.ones(()), space)
-        assert set(last) == set(space.cell_types)
-        if name == "snas":
-            np.testing.assert_array_equal(last["cell"].weights, sampled["cell"].weights)
-            continue
-        own = sampled["cell"].operation
-        assert last["cell"].drop is None
-        first = own[0] if name == "msg_das" else own
-        np.testing.assert_array_equal(last["cell"].operation, first)
-        assert last["cell"].active.shape == (space.num_edges,)

@@ -16,8 +16,10 @@ _ANALYSIS = {
     "teachers": 1,  # agreement of SD-DARTS's teachers
     "eigenvalue": 0,  # of the Hessian of the validation loss in alpha
     "discretization": 0,  # accuracy lost by deriving
+    "draws": 0,  # mean accuracy of what is sampled, beside the most probable path's
     "ranking": 0,  # Kendall's tau, where a table can be looked up
     "eigenvalue_batches": 4,  # of the validation half
+    "draws_number": 10,
     "ranking_batches": 10,
     "ranking_architectures": 50,
 }

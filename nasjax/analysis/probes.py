@@ -71,10 +71,15 @@ def decidedness(*, every: int = 1) -> Analysis:
 def eigenvalue(*, every: int = 1, batches: int = 4) -> Analysis:
     """`dominant_eigenvalue` of the validation loss in alpha.
 
-    Of what the method would run at the end of its search (`epoch.final_architecture`),
-    without its own added terms, on images that are not augmented. For a method that
-    samples, alpha's derivatives are those of the sample's weights, which is another
-    function than a mixture's: compare methods of one kind.
+    Of what the method is judged by (`epoch.final_architecture`), without its own added
+    terms, on images that are not augmented. For a mixture that is the loss of Zela et
+    al. For a method that samples it is the loss of its most probable path as a function
+    of the path's own weights: of edge e the weight is 1 + s_e(alpha) - s_e(alpha_0),
+    where s is the strength of the operation that is run and alpha_0 where the search
+    stands, so that alpha changes how much an edge counts, never which operation it
+    runs. STC-NAS has ReLU(alpha) itself for a weight; for SNAS all operations of an
+    edge have weights of this form, around the one-hot. These are other functions than a
+    mixture's: compare methods of one kind.
 
     Logs ``eigenvalue`` and ``eigenvalue_residual``.
 
@@ -115,6 +120,41 @@ def discretization(*, every: int = 1) -> Analysis:
             accuracy(search, state, derived_architecture(space, genotype)),
         )
         return {f"discretization/{name}": v for name, v in found._asdict().items()}
+
+    return Analysis(every, measure)
+
+
+def draws(*, every: int = 1, number: int = 10, seed: int = 0) -> Analysis:
+    """Mean accuracy of architectures drawn as the search draws them at this point.
+
+    Beside that of the most probable one, by which a method is judged. Of a method
+    without chance all draws are one. On the whole validation half, nothing dropped; the
+    keys are the same each time. Logs ``draws/accuracy`` (the mean, from 0 to 1) and
+    ``draws/sd`` (of the sample; 0 for one draw).
+
+    Args:
+      every: epochs between two.
+      number: of draws.
+      seed: of their keys.
+    """
+    accuracy = _accuracy(None)
+    drawer = _kept(
+        lambda search: jax.jit(
+            lambda key, alpha, progress: search.method.draw(
+                key, alpha, progress, search.net.space
+            )
+        )
+    )
+
+    def measure(search: "Search", state: SearchState) -> dict[str, float]:
+        alpha, step = search.devices.gather_state((state.alpha, state.step))
+        progress = jnp.float32(int(step) / (search.steps_per_epoch * search.epochs))
+        found = [
+            accuracy(search, state, drawer(search)(key, alpha, progress))
+            for key in jax.random.split(jax.random.key(seed), number)
+        ]
+        sd = float(np.std(found, ddof=1)) if number > 1 else 0.0
+        return {"draws/accuracy": float(np.mean(found)), "draws/sd": sd}
 
     return Analysis(every, measure)
 

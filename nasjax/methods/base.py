@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from nasjax import genotype, relaxations, schedules
 from nasjax.base import Array, Key, Schedule, Tree
-from nasjax.cell import Mixture
+from nasjax.cell import Mixture, Path, to_path, without_drop
 from nasjax.data.batches import Batch
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
@@ -181,6 +181,8 @@ class Method(NamedTuple):
         leading K where the method has `subgraphs`. Consumes the key.
       strengths: ``(alpha, space) -> {cell type: [E, O]}``, comparable between edges,
         by which a genotype is derived.
+      settle: ``(alpha, space) -> architecture`` by which the supernet is judged,
+        without chance; None takes the most probable one, see `most_probable`.
       adapt: the space the method searches in, given the one asked for.
       weight_loss: added to the training loss of the weights, once a sub-graph.
       arch_loss: added to the validation loss of alpha, once a sub-graph.
@@ -209,6 +211,7 @@ class Method(NamedTuple):
     init: Callable[[Key, SearchSpace], Alpha]
     relax: Callable[[Key, Alpha, Array, SearchSpace], Architecture]
     strengths: Callable[[Alpha, SearchSpace], dict[str, Array]] = softmax_strengths
+    settle: Callable[[Alpha, SearchSpace], Architecture] | None = None
     adapt: Callable[[SearchSpace], SearchSpace] = same_space
     weight_loss: Callable[[Terms], Array] = no_loss
     arch_loss: Callable[[Terms], Array] = no_loss
@@ -235,6 +238,66 @@ class Method(NamedTuple):
             if not jnp.isfinite(array).all():
                 raise ValueError(f"alpha[{name!r}] has values that are not finite")
         return genotype.derive(space, self.strengths(arrays, space))
+
+    def draw(
+        self, key: Key, alpha: Alpha, progress: Array, space: SearchSpace
+    ) -> Architecture:
+        """One architecture of `relax`: of several the first, with nothing dropped.
+
+        Consumes the key.
+        """
+        runs = self.relax(key, alpha, progress, space)
+        if self.subgraphs is not None:
+            runs = jax.tree.map(lambda leaf: leaf[0], runs)
+        return {name: without_drop(cell) for name, cell in runs.items()}
+
+    def settled(self, alpha: Alpha, space: SearchSpace) -> Architecture:
+        """What the supernet is judged by: no chance in it, and nothing dropped.
+
+        Differentiable in alpha; see `settle` and `most_probable`.
+        """
+        if self.settle is None:
+            return most_probable(self, alpha, space)
+        runs = self.settle(alpha, space)
+        return {name: without_drop(cell) for name, cell in runs.items()}
+
+
+def most_probable(method: Method, alpha: Alpha, space: SearchSpace) -> Architecture:
+    """The architecture that a method is most likely to run at the end of its search.
+
+    A mixture is what `Method.relax` makes of alpha at progress 1, if it makes the same
+    whatever the key. Of what is sampled it is the strongest operation of every edge,
+    at weight 1 (ties to the earlier): as a path on every edge, or on those that a
+    genotype keeps if the method samples edges too, or as a mixture of one-hot weights.
+    Its gradient is that of the strengths, straight through.
+
+    Args:
+      method: of which `relax` and `strengths` alone are asked.
+      alpha: architecture parameters.
+      space: as the method adapted it.
+    """
+    # Keys of its own: two samples tell whether chance has a part in it.
+    one, other = (
+        method.draw(jax.random.key(seed), alpha, jnp.ones(()), space) for seed in (0, 1)
+    )
+    return {
+        name: _settled(space, (one[name], other[name]), strengths)
+        for name, strengths in method.strengths(alpha, space).items()
+    }
+
+
+def _settled(
+    space: SearchSpace, samples: tuple[Mixture | Path, Any], strengths: Array
+) -> Mixture | Path:
+    """Of two samples of a cell, see `most_probable`; strengths ``[E, O]``."""
+    sample, other = samples
+    strongest = relaxations.strongest_operations(strengths)
+    if isinstance(sample, Mixture):
+        same = (sample.weights == other.weights).all()
+        return Mixture(jnp.where(same, sample.weights, strongest))
+    path = to_path(strongest)
+    kept = relaxations.strongest_edges(space, strengths.max(axis=-1))
+    return path._replace(active=sample.active.all() | kept)
 
 
 def add_weight_loss(

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 
 from nasjax import relaxations
@@ -40,6 +41,7 @@ def random_sampling(
         constant_alpha(0.0),
         relax,
         strengths=lambda alpha, space: {name: alpha[name] for name in space.cell_types},
+        settle=settle,
         adapt=derivable,
         order=0,
         candidates=Candidates(candidates, batches, finalists),
@@ -54,6 +56,14 @@ def relax(key: Key, alpha: Alpha, progress: Array, space: SearchSpace) -> Archit
     """
     del progress
     return each_cell(partial(_sample, space), key, alpha, space)
+
+
+def settle(alpha: Alpha, space: SearchSpace) -> Architecture:
+    """The architecture that was chosen; until then one of those drawn, always the same.
+
+    Before the choice none is more probable than another.
+    """
+    return relax(jax.random.key(0), alpha, jnp.ones(()), space)
 
 
 def _sample(space: SearchSpace, key: Key, alpha: Array) -> Path:

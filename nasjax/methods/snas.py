@@ -16,7 +16,10 @@ def snas(
     """Every operation of an edge by a relaxed sample of its weights (Eq. 4).
 
     The paper trains alpha and the weights on the same examples; here, as for every
-    method, alpha has the validation half (a deviation).
+    method, alpha has the validation half (a deviation). It is judged by the one-hot of
+    the largest alpha on every edge, to which the sample tends as the temperature goes
+    to 0: the paper's child network with the weights of the search, before edges are
+    left out. Mean weights, softmax(alpha), are never run at a low temperature.
 
     Args:
       temperature: of the sample by progress, above 0; its course is an assumption.

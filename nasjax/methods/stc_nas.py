@@ -118,6 +118,9 @@ def stc_nas(
         strengths=lambda alpha, space: {
             name: weigh(alpha[name]) for name in space.cell_types
         },
+        settle=partial(
+            without_noise, activation=weigh, cell_consistency=cell_consistency
+        ),
         adapt=derivable if keep_none else without_none,
         arch_start=arch_start,
         schedules={"noise_range": noise_range},
@@ -175,6 +178,24 @@ def sample_cell(
     else:
         active = jnp.ones(space.num_edges, bool)
     return Path(sample.operation, sample.weight, active)
+
+
+def without_noise(
+    alpha: Alpha,
+    space: SearchSpace,
+    *,
+    activation: Callable[[Array], Array],
+    cell_consistency: bool = True,
+) -> Architecture:
+    """The cells that are sampled where no noise is left, with their own weights."""
+    sample = partial(
+        sample_cell,
+        space,
+        noise_range=jnp.zeros(()),
+        activation=activation,
+        cell_consistency=cell_consistency,
+    )
+    return each_cell(sample, jax.random.key(0), alpha, space)
 
 
 def add_js_loss(
