@@ -53,7 +53,7 @@ _RANGES = {
     ("analysis", "ranking"): (0, math.inf),
     ("analysis", "eigenvalue_batches"): (1, math.inf),
     ("analysis", "draws_number"): (1, math.inf),
-    ("analysis", "ranking_batches"): (1, math.inf),
+    ("analysis", "ranking_batches"): (0, math.inf),
     ("analysis", "ranking_architectures"): (2, math.inf),
     ("data", "train_fraction"): (0, math.inf),
     ("data", "pad"): (0, 1025),
@@ -371,6 +371,6 @@ def analyses(
         lambda genotype: table.query(genotype.arch_str),
         every=block["ranking"],
         architectures=block["ranking_architectures"],
-        batches=block["ranking_batches"],
+        batches=block["ranking_batches"] or None,
     )
     return [*found, ranking]

@@ -216,6 +216,18 @@ def test_configuration_asks_for_measures():
         build.check(config.to_dict())
 
 
+def test_ranking_takes_the_whole_half_unless_told_otherwise(monkeypatch):
+    asked = []
+    monkeypatch.setattr(probes, "ranking", lambda truth, **given: asked.append(given))
+    config = base.darts(1)
+    config.analysis.ranking = 1
+    for config.analysis.ranking_batches in (0, 7):
+        build.check(config.to_dict())
+        build.analyses(config.to_dict(), object())
+    assert [given["batches"] for given in asked] == [None, 7]
+    assert base.default().analysis.ranking_batches == 0
+
+
 def test_every_field_of_the_block_arrives(monkeypatch):
     """Each makes its measure with its own numbers, and no field is left over."""
     asked = {}

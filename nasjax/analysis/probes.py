@@ -184,19 +184,23 @@ def ranking(
     *,
     every: int = 1,
     architectures: int = 50,
-    batches: int | None = 10,
+    batches: int | None = None,
     seed: int = 0,
 ) -> Analysis:
     """`kendall_tau` between the supernet's accuracies and those of training alone.
 
-    Architectures are drawn at random (of normal noise as alpha), the same each time.
+    Architectures are drawn at random (of normal noise as alpha), the same each time,
+    and are run as paths of weight 1, also where the method trains a mixture: tau says
+    what the shared weights know of single architectures, not how well the mixture does.
     Logs ``ranking/kendall_tau`` and ``ranking/p_value``.
 
     Args:
       truth: accuracy of a genotype trained alone, such as `NASBench201.query`.
       every: epochs between two.
-      architectures: how many.
-      batches: of the validation half on which each is measured; None for all.
+      architectures: how many. The standard error of tau, were there no association, is
+        0.10 of 50 and 0.07 of 100, which take twice the time.
+      batches: of the validation half on which each is measured; None for all. Few
+        images blur the ranks: of 320 an accuracy has an error of up to 2.8 points.
       seed: of the draw.
     """
     accuracy = _accuracy(batches)
