@@ -28,7 +28,7 @@ from experiments import app, jobs, plan
 from experiments.signals import StopRequest
 from nasjax import tabular
 from nasjax.base import InputError
-from nasjax.report import comparison
+from nasjax.report import comparison, forms
 from nasjax.report import study as tables
 from nasjax.workdir import write_atomically
 
@@ -146,7 +146,7 @@ def _conclude(
     table: tabular.NASBench201 | None,
 ) -> int:
     found = _write(config, folder, every, table)
-    print(tables.to_text(found))
+    print(forms.to_text(found))
     print(f"\ntable  {folder / 'study.csv'}, {folder / 'study.json'}")
     print(f"report {folder / 'study.html'}")
     return int(any(line.failures for line in found.lines))
@@ -181,9 +181,9 @@ def _write(
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "study.csv", tables.to_csv(outcomes, tuple(metrics)))
-        write_atomically(folder / "study.json", tables.to_json(found, outcomes) + "\n")
-        write_atomically(folder / "study.md", tables.to_markdown(found))
+        write_atomically(folder / "study.csv", forms.to_csv(outcomes, tuple(metrics)))
+        write_atomically(folder / "study.json", forms.to_json(found, outcomes) + "\n")
+        write_atomically(folder / "study.md", forms.to_markdown(found))
         page = comparison.render(found, outcomes)
         write_atomically(folder / "study.html", page)
     except OSError as error:

@@ -11,17 +11,8 @@ from scipy import stats
 
 from nasjax.analysis import difference, summarise
 from nasjax.report import comparison
-from nasjax.report.ranks import rank_agreement
-from nasjax.report.study import (
-    Outcome,
-    outcome,
-    short,
-    tabulate,
-    to_csv,
-    to_json,
-    to_markdown,
-    to_text,
-)
+from nasjax.report.forms import short, to_csv, to_json, to_markdown, to_text
+from nasjax.report.study import Outcome, outcome, split_epoch, tabulate
 
 VALUES = [93.1, 94.2, 92.7, 93.9]
 BASELINE = [91.0, 92.0, 90.5]
@@ -187,12 +178,75 @@ def test_ranks_are_compared_over_all_runs_that_have_both():
         Outcome("a", "A", seed, "", {"first": one} | ({"loss": two} if two else {}))
         for seed, (one, two) in enumerate(values)
     ]
-    assert rank_agreement(runs, ["first", "loss"]) == {}  # three runs are too few
+    metrics = {"first": "max", "loss": "min", "absent": ""}
+    assert tabulate(runs, title="", metrics=metrics).ranks == {}  # three are too few
     runs[3] = runs[3]._replace(values={"first": 93.0, "loss": 0.5})
-    found = rank_agreement(runs, ["first", "loss", "absent"])
+    table = tabulate(runs, title="", metrics=metrics)
+    found = table.ranks[""]
     assert set(found) == {"loss"}
     assert (found["loss"].tau, found["loss"].runs) == (pytest.approx(-1.0), 4)
-    table = tabulate(runs, title="", metrics={"first": "max", "loss": "min"})
     page = comparison.render(table, runs)
     assert "against first" in page
     assert "-1.00" in page
+
+
+def test_ranks_of_each_cell_stand_beside_those_of_all():
+    """One cell ranks its seeds well and one does not; together they say neither."""
+    rng = np.random.default_rng(0)
+    good = [(float(n), float(n) + 10) for n in range(8)]
+    bad = list(zip(range(8), rng.permutation(8).astype(float).tolist(), strict=True))
+    few = [(1.0, 2.0), (2.0, 1.0)]
+    runs = [
+        Outcome(cell, cell.title(), seed, "", {"truth": float(t), "guess": g})
+        for cell, pairs in {"deep": good, "shallow": bad, "few": few}.items()
+        for seed, (t, g) in enumerate(pairs)
+    ]
+    table = tabulate(runs, title="", metrics={"truth": "max", "guess": "max"})
+    taus = {cell: own["guess"].tau for cell, own in table.ranks.items()}
+    assert set(taus) == {"", "deep", "shallow"}  # two seeds rank nothing
+    expected = {
+        cell: stats.kendalltau(*zip(*pairs, strict=True)).statistic
+        for cell, pairs in {"": good + bad + few, "deep": good, "shallow": bad}.items()
+    }
+    assert taus == pytest.approx(expected)
+    assert taus["deep"] > 0.99 > 0.9 > taus["shallow"]
+    for form in (to_text(table), to_markdown(table), comparison.render(table, runs)):
+        assert (
+            f"+1.00 (p {stats.kendalltau(*zip(*good, strict=True)).pvalue:.2g}" in form
+        )
+        assert f"{taus['shallow']:+.2f} (p" in form
+        assert "tau" in form
+    data = json.loads(to_json(table, runs), parse_constant=pytest.fail)
+    assert data["ranks"]["shallow"]["guess"]["tau"] == pytest.approx(taus["shallow"])
+    lines = to_text(table).split("Kendall's tau\n")[1].splitlines()
+    assert lines[0].split("  ")[0] == "against truth"
+    assert lines[0].split()[2:] == ["all", "runs", "Deep", "Shallow"]
+
+
+def test_a_metric_of_an_epoch_has_a_table_of_epochs():
+    metrics = {"seconds": "", "skips/cell@50": "", "skips/cell@5": ""}
+    runs = [
+        Outcome(
+            cell,
+            cell.title(),
+            seed,
+            "",
+            {"seconds": 1.0, "skips/cell@5": 1.0 + seed} | late,
+        )
+        for cell, late in {"one": {"skips/cell@50": 6.0}, "two": {}}.items()
+        for seed in (0, 1)
+    ]
+    table = tabulate(runs, title="", metrics=metrics)
+    text = to_text(table)
+    assert text.split("\n\n")[1].splitlines()[1].split() == ["runs", "seconds"]
+    block = text.split("skips/cell, mean ± sd\n")[1].splitlines()
+    assert block[0].split() == ["epoch", "5", "50"]  # epochs rise
+    assert block[1].split() == ["One", "1.50", "±", "0.707", "6.00", "±", "0.00"]
+    assert block[2].split() == ["Two", "1.50", "±", "0.707", "–"]
+    assert "| skips/cell, epoch | 5 | 50 |" in to_markdown(table)
+    page = comparison.render(table, runs)
+    assert "skips/cell by epoch" in page
+    assert "skips/cell@5" in to_csv(runs, tuple(metrics)).splitlines()[0]
+    assert split_epoch("skips/cell@50") == ("skips/cell", 50)
+    with pytest.raises(ValueError, match=r"'skips/cell@last' is not of the form"):
+        split_epoch("skips/cell@last")

@@ -7,18 +7,19 @@ from pathlib import Path
 import numpy as np
 
 from nasjax.base import InputError
-from nasjax.report import page, ranks
-from nasjax.report.page import Section
-from nasjax.report.strips import Strip, strip_chart
-from nasjax.report.study import (
+from nasjax.report import page
+from nasjax.report.forms import (
     HEAD,
-    Outcome,
-    Table,
     cells_of,
+    epoch_rows,
     overview,
+    rank_rows,
     reference_rows,
     short,
 )
+from nasjax.report.page import Section
+from nasjax.report.strips import Strip, strip_chart
+from nasjax.report.study import Outcome, Table, by_epoch, plain
 from nasjax.report.svg import line_chart
 from nasjax.report.workdir import Run, read_run
 
@@ -27,6 +28,14 @@ _CURVES = (
     ("valid", "accuracy", "Validation accuracy of the supernet"),
     ("analysis", "eigenvalue", "Dominant eigenvalue of the Hessian in alpha"),
     ("analysis", "discretization/gap", "Accuracy lost on discretization"),
+    *(
+        ("valid", f"skips/{cell}", f"Skip connections of the {name}")
+        for cell, name in {
+            "normal": "normal cell",
+            "reduce": "reduction cell",
+            "cell": "cell",
+        }.items()
+    ),
 )
 
 
@@ -46,8 +55,9 @@ def render(table: Table, outcomes: Sequence[Outcome]) -> str:
         sections=[
             Section("about", "What this compares", _about(table)),
             Section("overview", "Mean ± deviation", _overview(table)),
-            *(_metric(table, name) for name in table.metrics),
-            Section("ranks", "Ranks", _ranks(table, outcomes)),
+            *(_epochs(table, *one) for one in by_epoch(table).items()),
+            *(_metric(table, name) for name in plain(table)),
+            Section("ranks", "Ranks", _ranks(table)),
             Section("curves", "Over the epochs", _curves(outcomes)),
             Section("failures", "Without a result", _failures(table)),
             Section("runs", "Every run", _runs(table, outcomes)),
@@ -103,16 +113,36 @@ def _anchor(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name)
 
 
-def _ranks(table: Table, outcomes: Sequence[Outcome]) -> str:
+def _epochs(table: Table, name: str, epochs: Mapping[int, str]) -> Section:
+    """A metric after some epochs of the search, the mean of the seeds as a curve."""
+    means = {
+        line.label: [(at, line.entries[one].summary) for at, one in epochs.items()]
+        for line in table.lines
+    }
+    series = {
+        label: ([at for at, one in own if one], [one.mean for _, one in own if one])
+        for label, own in means.items()
+    }
+    drawn = {label: points for label, points in series.items() if points[0]}
+    chart = line_chart(drawn, title=name, x_label="epoch", y_label="") if drawn else ""
+    head, *rows = epoch_rows(table, epochs)
+    listed = page.table(rows, head=head, figures=len(epochs))
+    return Section(
+        f"epochs-{_anchor(name)}", f"{name} by epoch", page.charts([chart]) + listed
+    )
+
+
+def _ranks(table: Table) -> str:
     """Which figures of the search go with the first of the table."""
-    found = ranks.rank_agreement(outcomes, tuple(table.metrics))
-    if not found:
+    if not table.ranks:
         return ""
     note = (
-        "Over all runs that have both figures, cells and seeds alike. Where methods "
-        "differ, it is mostly they that are ranked."
+        "Kendall's tau: of all runs that have both figures, cells and seeds alike "
+        "(where methods differ, it is mostly they that are ranked), and of the seeds "
+        "of each cell that has four or more."
     )
-    listed = page.table(ranks.rows(found), head=ranks.head(table), figures=3)
+    head, *rows = rank_rows(table)
+    listed = page.table(rows, head=head, figures=len(head) - 1)
     return listed + page.paragraph(note, style="note")
 
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from nasjax.analysis.ranking import kendall_tau
-from nasjax.report.study import Outcome, Table
 
 #: Of fewer runs a rank correlation says nothing.
 _FEWEST = 4
@@ -27,27 +26,26 @@ class Agreement(NamedTuple):
 
 
 def rank_agreement(
-    outcomes: Sequence[Outcome], metrics: Sequence[str]
+    runs: Sequence[Mapping[str, float]], metrics: Sequence[str]
 ) -> dict[str, Agreement]:
-    """How each metric ranks the runs, against the first metric, over all cells.
+    """How each metric ranks the runs, against the first metric.
 
     A metric that too few runs have, or that tells none apart, is left out.
 
+    Args:
+      runs: figures of each by metric.
+      metrics: the first, and those compared with it.
+
     >>> runs = [
-    ...     Outcome("a", "A", n, "", {"truth": n, "guess": v})
-    ...     for n, v in enumerate([1.0, 2.0, 4.0, 3.0])
+    ...     {"truth": n, "guess": v} for n, v in enumerate([1.0, 2.0, 4.0, 3.0])
     ... ]
     >>> round(rank_agreement(runs, ["truth", "guess"])["guess"].tau, 3)
     0.667
     """
     found = {}
-    first, *others = metrics
-    for name in others:
-        both = [
-            (one.values[first], one.values[name])
-            for one in outcomes
-            if first in one.values and name in one.values
-        ]
+    first = next(iter(metrics), "")
+    for name in metrics[1:]:
+        both = [(one[first], one[name]) for one in runs if {first, name} <= set(one)]
         if len(both) < _FEWEST:
             continue
         tau, p_value = kendall_tau(*zip(*both, strict=True))
@@ -56,14 +54,24 @@ def rank_agreement(
     return found
 
 
-def head(table: Table) -> tuple[str, ...]:
-    """Headings of `rows`."""
-    return (f"against {next(iter(table.metrics))}", "Kendall's tau", "p", "runs")
+def rows(
+    found: Mapping[str, Mapping[str, Agreement]], first: str, labels: Mapping[str, str]
+) -> list[tuple[str, ...]]:
+    """A head, then a line for each metric: tau over all runs, and over those of a cell.
 
-
-def rows(found: Mapping[str, Agreement]) -> list[tuple[str, ...]]:
-    """A line for each metric."""
-    return [
-        (name, f"{one.tau:+.2f}", f"{one.p_value:.2g}", str(one.runs))
-        for name, one in found.items()
+    Args:
+      found: `rank_agreement` by cell; of all cells under "".
+      first: the metric that the others are compared with.
+      labels: of the cells, in their order.
+    """
+    columns = {"": "all runs"} | {c: label for c, label in labels.items() if c in found}
+    names = dict.fromkeys(name for of in found.values() for name in of)
+    body = [
+        (name, *(_spoken(found.get(cell, {}).get(name)) for cell in columns))
+        for name in names
     ]
+    return [(f"against {first}", *columns.values()), *body] if body else []
+
+
+def _spoken(one: Agreement | None) -> str:
+    return f"{one.tau:+.2f} (p {one.p_value:.2g}, {one.runs} runs)" if one else "–"

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 from nasjax.analysis.statistics import summarise
-from nasjax.report.study import Outcome, aligned, short, spread
+from nasjax.report.forms import aligned, short, spread
+from nasjax.report.study import Outcome
 
 
 def seeds_to_text(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> str:

@@ -1,15 +1,15 @@
 """What the runs of a study found: one table, failures included."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from nasjax.analysis.statistics import Summary, difference, summarise
 from nasjax.base import InputError
+from nasjax.report import ranks
+from nasjax.report.ranks import Agreement
 from nasjax.report.workdir import Run, read_run
 from nasjax.tabular import headline
 
@@ -71,6 +71,8 @@ class Table(NamedTuple):
       lines: of the cells.
       references: what no run of the study found, such as random architectures, by
         label: figures by metric.
+      ranks: how metrics rank the runs, against the first metric (`ranks`): those of
+        all cells under "", of each cell under its name.
     """
 
     title: str
@@ -79,6 +81,39 @@ class Table(NamedTuple):
     baseline: str
     lines: tuple[Line, ...]
     references: Mapping[str, Mapping[str, Summary]] = {}
+    ranks: Mapping[str, Mapping[str, Agreement]] = {}
+
+
+def split_epoch(metric: str) -> tuple[str, int | None]:
+    """A metric's name, and the epoch that it asks for after ``@``.
+
+    >>> split_epoch("skips/normal@25"), split_epoch("seconds")
+    (('skips/normal', 25), ('seconds', None))
+
+    Raises:
+      ValueError: what follows ``@`` is no epoch.
+    """
+    name, at, epoch = metric.rpartition("@")
+    if not at:
+        return metric, None
+    if not epoch.isdecimal():
+        raise ValueError(f"{metric!r} is not of the form METRIC@EPOCH")
+    return name, int(epoch)
+
+
+def plain(table: Table) -> list[str]:
+    """The metrics that do not ask for an epoch."""
+    return [name for name in table.metrics if split_epoch(name)[1] is None]
+
+
+def by_epoch(table: Table) -> dict[str, dict[int, str]]:
+    """Those that do: ``{metric: {epoch: its name in the table}}``, epochs rising."""
+    found: dict[str, dict[int, str]] = {}
+    for name in table.metrics:
+        metric, epoch = split_epoch(name)
+        if epoch is not None:
+            found.setdefault(metric, {})[epoch] = name
+    return {metric: dict(sorted(epochs.items())) for metric, epochs in found.items()}
 
 
 def figure(run: Run, metric: str) -> float | None:
@@ -119,6 +154,7 @@ def outcome(
     seed: int,
     metrics: Sequence[str],
     failure: str = "",
+    as_of: Callable[[Run, Path, int], Run] | None = None,
 ) -> Outcome:
     """What a workdir holds of a run.
 
@@ -127,9 +163,12 @@ def outcome(
       cell: its short name.
       label: what the table calls it.
       seed: of the run.
-      metrics: figures wanted.
+      metrics: figures wanted; ``METRIC@EPOCH`` for one after an epoch of the search.
       failure: why the run ended early, where that is known.
+      as_of: ``(run, folder, epoch) -> run`` as it was after an epoch; without it, or
+        where it raises an InputError, a figure of an epoch is absent.
     """
+    folder = Path(folder)
     values: dict[str, float] = {}
     try:
         run = read_run(folder)
@@ -138,21 +177,50 @@ def outcome(
     if run.genotype is None:
         failure = failure or "not finished"
     elif not failure:
-        found = {name: figure(run, name) for name in metrics}
-        found |= _retrained(Path(folder) / "retrain" / "result.json", metrics)
-        values = {name: value for name, value in found.items() if value is not None}
+        asked = {split_epoch(name)[1] for name in metrics}
+        for epoch in asked:
+            try:
+                found = _figures(run, folder, metrics, epoch, as_of)
+            except InputError:
+                continue
+            values |= {
+                name: value for name, value in found.items() if value is not None
+            }
+        values = {name: values[name] for name in metrics if name in values}
     return Outcome(cell, label, seed, str(folder), values, failure)
 
 
-def _retrained(path: Path, metrics: Sequence[str]) -> dict[str, float]:
+def _figures(
+    run: Run,
+    folder: Path,
+    metrics: Sequence[str],
+    epoch: int | None,
+    as_of: Callable[[Run, Path, int], Run] | None,
+) -> dict[str, float | None]:
+    """The figures of the metrics that ask for this epoch, or for none."""
+    wanted = {n: name for n in metrics for name, at in [split_epoch(n)] if at == epoch}
+    training = folder / "retrain"
+    if epoch is not None:
+        if as_of is None:
+            return {}
+        run = as_of(run, folder, epoch)
+        own = folder / f"retrain-epoch{epoch}"  # the last epoch's has no number
+        is_last = epoch == run.config.get("search", {}).get("epochs")
+        training = training if is_last and not own.exists() else own
+    found = {metric: figure(run, name) for metric, name in wanted.items()}
+    return found | _retrained(training / "result.json", wanted)
+
+
+def _retrained(path: Path, wanted: Mapping[str, str]) -> dict[str, float]:
     """Figures ``retrain/NAME``, of the training of what a search found."""
+    names = {
+        metric: name.removeprefix("retrain/")
+        for metric, name in wanted.items()
+        if name.startswith("retrain/")
+    }
     try:
         result = json.loads(path.read_text())
-        return {
-            name: float(result[name.removeprefix("retrain/")])
-            for name in metrics
-            if name.startswith("retrain/") and name.removeprefix("retrain/") in result
-        }
+        return {m: float(result[name]) for m, name in names.items() if name in result}
     except (OSError, ValueError, TypeError):
         return {}
 
@@ -185,7 +253,13 @@ def tabulate(
         }
         failures = {one.seed: one.failure for one in own if one.failure}
         lines.append(Line(cell, own[0].label, len(own), failures, entries))
-    return Table(title, about, metrics, baseline, tuple(lines), references or {})
+    table = Table(title, about, metrics, baseline, tuple(lines), references or {})
+    runs = {"": outcomes} | {c: [o for o in outcomes if o.cell == c] for c in cells}
+    found = {
+        cell: ranks.rank_agreement([one.values for one in own], plain(table))
+        for cell, own in runs.items()
+    }
+    return table._replace(ranks={cell: own for cell, own in found.items() if own})
 
 
 def _by_seed(outcomes: Sequence[Outcome], cell: str, metric: str) -> dict[int, float]:
@@ -205,185 +279,3 @@ def _entry(
     choose: Callable[..., float] | None = {"max": max, "min": min}.get(better)
     versus = difference(values, list(baseline.values())) if baseline else None
     return Entry(by_seed, summarise(values), choose(values) if choose else None, versus)
-
-
-# --- forms of the table ----------------------------------------------------------
-
-#: Headings of `cells_of`.
-HEAD = ("mean ± sd", "min", "max", "95 % of the mean", "best", "against base", "seeds")
-
-
-def short(value: float) -> str:
-    """A figure in four or five digits.
-
-    >>> short(93.4137), short(0.012345), short(1234.5), short(2.0), short(-0.5)
-    ('93.41', '0.01235', '1,234', '2.00', '-0.500')
-    """
-    if not math.isfinite(value):
-        return "–"
-    size = abs(value)
-    if size and size < 0.001:
-        return f"{value:.2e}"
-    if size >= 1000:
-        return f"{value:,.0f}"
-    places = 2 if size >= 1 or not size else 3 if size >= 0.1 else 5
-    return f"{value:.{places}f}"
-
-
-def spread(summary: Summary) -> str:
-    """Mean and deviation: ``93.41 ± 0.20``, or the one value.
-
-    >>> spread(Summary(2, 93.41, 0.2, 93.2, 93.6, None))
-    '93.41 ± 0.200'
-    """
-    if summary.size == 1:
-        return f"{short(summary.mean)} (one value)"
-    return f"{short(summary.mean)} ± {short(summary.sd)}"
-
-
-def cells_of(entry: Entry) -> tuple[str, ...]:
-    """Mean ± sd, min, max, interval, best of n, difference, every seed."""
-    summary = entry.summary
-    if summary is None:
-        return ("–",) * 7
-    best = "" if entry.best is None else f"{short(entry.best)} (best of {summary.size})"
-    versus = ""
-    if entry.versus is not None:
-        found, around = entry.versus
-        versus = f"{found:+.3g}" + (f" {_interval(around)}" if around else "")
-    seeds = "  ".join(f"{seed}: {short(v)}" for seed, v in entry.by_seed.items())
-    return (
-        spread(summary),
-        short(summary.low),
-        short(summary.high),
-        _interval(summary.interval) if summary.interval else "–",
-        best,
-        versus,
-        seeds,
-    )
-
-
-def overview(table: Table) -> list[tuple[str, ...]]:
-    """The table in short: a head, then mean ± sd of every metric by cell."""
-    rows: list[tuple[str, ...]] = [("", "runs", *table.metrics)]
-    for line in table.lines:
-        summaries = [line.entries[name].summary for name in table.metrics]
-        figures = (spread(one) if one else "–" for one in summaries)
-        done = line.runs - len(line.failures)
-        rows.append((line.label, f"{done}/{line.runs}", *figures))
-    for label, known in table.references.items():
-        figures = (spread(known[n]) if n in known else "" for n in table.metrics)
-        rows.append((label, "", *figures))
-    return rows
-
-
-def reference_rows(table: Table, metric: str) -> list[tuple[str, ...]]:
-    """Lines of what no run found: name, how many, mean ± sd, min, max."""
-    rows = []
-    for label, figures in table.references.items():
-        if metric in figures:
-            one = figures[metric]
-            extremes = short(one.low), short(one.high)
-            empty = ("",) * (len(HEAD) - 3)
-            rows.append((label, f"{one.size:,}", spread(one), *extremes, *empty))
-    return rows
-
-
-def _interval(interval: tuple[float, float]) -> str:
-    low, high = interval
-    return f"[{low:.4g}, {high:.4g}]"
-
-
-def to_text(table: Table) -> str:
-    """For a terminal: the table, a block for each metric, then the failures."""
-    blocks = [table.title + (f"\n{table.about}" if table.about else "")]
-    blocks.append(f"mean ± sd\n{aligned(overview(table))}")
-    for name in table.metrics:
-        rows: list[tuple[str, ...]] = [("", "n", *HEAD)]
-        for line in table.lines:
-            entry = line.entries[name]
-            done = f"{len(entry.by_seed)}/{line.runs}"
-            rows.append((line.label, done, *cells_of(entry)))
-        rows += reference_rows(table, name)
-        blocks.append(f"{name}\n{aligned(rows)}")
-    blocks += _failures(table)
-    return "\n\n".join(blocks)
-
-
-def _failures(table: Table) -> list[str]:
-    lines = [
-        f"  {line.label}, seed {seed}: {reason}"
-        for line in table.lines
-        for seed, reason in line.failures.items()
-    ]
-    return [f"without a result ({len(lines)}):\n" + "\n".join(lines)] if lines else []
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of a table as lines, in columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
-
-
-def to_markdown(table: Table) -> str:
-    """The table for a page of documentation: in short, every seed, the failures."""
-    parts = [_markdown_rows(overview(table))]
-    for name in table.metrics:
-        rows: list[tuple[str, ...]] = [(name, "95 % of the mean", "against base")]
-        rows[0] += ("best", "seeds")
-        for line in table.lines:
-            *_, interval, best, versus, seeds = cells_of(line.entries[name])
-            rows.append((line.label, interval, versus, best, seeds))
-        parts.append(_markdown_rows(rows))
-    failures = [text.replace("\n  ", "\n* ") for text in _failures(table)]
-    return "\n\n".join(parts + failures) + "\n"
-
-
-def _markdown_rows(rows: Sequence[Sequence[str]]) -> str:
-    head, *rest = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    lines = [head, ["---"] * len(head), *rest]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def to_csv(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> str:
-    """Every run on a line: cell, label, seed, figures, failure."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("cell", "label", "seed", *metrics, "failure", "workdir"))
-    for one in outcomes:
-        figures = (repr(one.values[m]) if m in one.values else "" for m in metrics)
-        writer.writerow(
-            (one.cell, one.label, one.seed, *figures, one.failure, one.folder)
-        )
-    return text.getvalue()
-
-
-def to_json(table: Table, outcomes: Sequence[Outcome]) -> str:
-    """Runs and table as one JSON object; what cannot be computed is null."""
-    return json.dumps(
-        {
-            "title": table.title,
-            "about": table.about,
-            "metrics": dict(table.metrics),
-            "baseline": table.baseline,
-            "runs": [_plain(one._asdict()) for one in outcomes],
-            "table": [_plain(line) for line in table.lines],
-            "references": _plain(table.references),
-        },
-        indent=2,
-        allow_nan=False,
-    )
-
-
-def _plain(value: Any) -> Any:
-    """Nested named tuples and mappings as JSON has them, NaN as null."""
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

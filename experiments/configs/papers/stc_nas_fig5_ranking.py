@@ -6,8 +6,8 @@ r"""STC-NAS, Fig. 5: does the search rank its cells as their training does?
 Eight searches with depth consistency and eight without, and the training of each cell.
 Kendall's tau between the supernet's accuracy (``result/valid_accuracy``) and that of
 the training is 0.64 in the paper with depth consistency, and lower without. The study's
-page has it over all runs, and over those of one row with ``--gather
---config.rows="('deep',)"``. The full variant was not run here: for a GPU.
+table and page have it for either row, over its eight seeds. The full variant was not
+run here: for a GPU.
 
 ``:proxy`` has the same on scikit-learn's digits, deep being the 6 cells of the
 training: 16 runs of a few minutes each on two cores.
