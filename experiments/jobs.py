@@ -199,23 +199,35 @@ def search_command(
 
 
 def retrain_command(
-    config: str, *, folder: Path, seed: int, overrides: Sequence[str]
+    config: str,
+    *,
+    folder: Path,
+    seed: int,
+    overrides: Sequence[str],
+    epoch: int | None = None,
 ) -> tuple[str, ...]:
     """Arguments of the interpreter for the training of what a search found.
 
     Args:
       config: file, with its variant.
-      folder: of the search; the training's workdir is ``retrain`` in it.
+      folder: of the search; the training's workdir is ``retrain`` in it, or
+        ``retrain-epochN``.
       seed: of the training, which no override changes.
       overrides: ``field=value``.
+      epoch: N, of the search, after which the cell is taken; None for its end.
     """
     fields = [*overrides, f"seed={seed}"]
+    found, place = (
+        (f"{folder}", "retrain")
+        if epoch is None
+        else (f"{folder}@{epoch}", f"retrain-epoch{epoch}")
+    )
     return (
         "-m",
         "experiments.retrain",
         f"--config={config}",
-        f"--genotype={folder}",
-        f"--workdir={folder / 'retrain'}",
+        f"--genotype={found}",
+        f"--workdir={folder / place}",
         *(f"--config.{field}" for field in fields),
     )
 

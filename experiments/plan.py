@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from experiments import build
 from experiments.jobs import Job, chain, retrain_command, search_command
 from nasjax.analysis.statistics import Summary
 from nasjax.base import InputError
+from nasjax.report.study import split_epoch
 from nasjax.tabular import NASBench201, headline
 from nasjax.workdir import safe_name
 
@@ -45,13 +47,17 @@ def jobs_of(config: Mapping[str, Any], folder: Path) -> list[Job]:
                 cell["config"], folder=place, seed=seed, overrides=overrides
             )
             if cell["retrain"]:
-                training = retrain_command(
-                    cell["retrain"],
-                    folder=place,
-                    seed=seed,
-                    overrides=cell["retrain_overrides"],
-                )
-                command = chain(command, training)
+                trainings = [
+                    retrain_command(
+                        cell["retrain"],
+                        folder=place,
+                        seed=seed,
+                        overrides=cell["retrain_overrides"],
+                        epoch=epoch,
+                    )
+                    for epoch in (None, *cell["retrain_epochs"])
+                ]
+                command = chain(command, *trainings)
             jobs.append(Job(name, cell["label"], seed, place, command))
     return jobs
 
@@ -71,6 +77,8 @@ def _check(config: Mapping[str, Any]) -> None:
     for name, better in config["metrics"].items():
         if better not in ("max", "min", ""):
             raise InputError(f"metrics.{name} is {better!r}; it must be max, min or ''")
+        with build.named(f"metrics.{name}"):
+            split_epoch(name)
     if config["baseline"] not in ("", *config["cells"]):
         raise InputError(
             f"baseline is {config['baseline']!r}; it must be one of the cells "
@@ -80,17 +88,36 @@ def _check(config: Mapping[str, Any]) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.+-]+", name):
             raise InputError(f"cells.{name}: a name has letters, digits and _ . + -")
         try:
-            _check_overrides(cell["config"], (*config["overrides"], *cell["overrides"]))
+            overrides = (*config["overrides"], *cell["overrides"])
+            search = _check_overrides(cell["config"], overrides)
             if cell["retrain"]:
                 _check_overrides(cell["retrain"], cell["retrain_overrides"])
-            elif cell["retrain_overrides"]:
-                raise InputError("retrain_overrides without a configuration in retrain")
+            for field in ("retrain_overrides", "retrain_epochs"):
+                if cell[field] and not cell["retrain"]:
+                    raise InputError(f"{field} without a configuration in retrain")
+            _check_epochs(cell["retrain_epochs"], search, overrides)
         except InputError as error:
             raise InputError(f"cells.{name}: {error}") from None
 
 
-def _check_overrides(config: str, overrides: Sequence[str]) -> None:
-    """Refuse a configuration that is not there and fields that it does not have."""
+def _check_epochs(epochs: Any, search: Any, overrides: Sequence[str]) -> None:
+    """Refuse epochs that a search does not pass through."""
+    given = [o.partition("=")[2] for o in overrides if o.startswith("search.epochs=")]
+    end = int(given[-1]) if given and given[-1].isdecimal() else search.search.epochs
+    good = all(isinstance(epoch, int) and 0 <= epoch < end for epoch in epochs)
+    if not good or len(set(epochs)) < len(epochs):
+        raise InputError(
+            f"retrain_epochs is {epochs!r}; it lists different epochs from 0 to "
+            f"{end - 1}, and what the search ends with after {end} is trained anyway"
+        )
+
+
+def _check_overrides(config: str, overrides: Sequence[str]) -> Any:
+    """Refuse a configuration that is not there and fields that it does not have.
+
+    Returns:
+      The configuration, without the overrides.
+    """
     file, _, variant = config.partition(":")
     if not Path(file).is_file():
         raise InputError(f"config {file} does not exist")
@@ -113,6 +140,7 @@ def _check_overrides(config: str, overrides: Sequence[str]) -> None:
             node = node[field]
     if any(override.startswith("seed=") for override in overrides):
         raise InputError("an override of seed: a study's seeds are its own field")
+    return found
 
 
 def references(

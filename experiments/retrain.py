@@ -1,15 +1,16 @@
 """Train a genotype from scratch, and test it.
 
-    python -m experiments.retrain --genotype=FILE|NAME
+    python -m experiments.retrain --genotype=FILE|NAME|RUN|RUN@EPOCH
         [--config=experiments/configs/NAME.py[:variant]] [--workdir=DIR]
         [--config.any.field=value]
 
 The genotype is a published name (DARTS_V2), the folder of a search, its
 ``genotype.json``, a NAS-Bench-201 string, or a file with the text that the DARTS code
-prints. Without ``--config``: scikit-learn's handwritten digits, offline. A tenth of
-the training images is held out (``--config.data.valid_fraction``); the test split is
-evaluated once, at the end. The workdir then holds ``result.json``, the weights under
-PyTorch's names in ``weights.safetensors``, and ``report.html``.
+prints. ``RUN@25`` is what the search in the folder RUN had found after 25 epochs; it
+need not be finished. Without ``--config``: scikit-learn's handwritten digits, offline.
+A tenth of the training images is held out (``--config.data.valid_fraction``); the test
+split is evaluated once, at the end. The workdir then holds ``result.json``, the weights
+under PyTorch's names in ``weights.safetensors``, and ``report.html``.
 
 The same command again goes on where it was stopped; a finished run says so and changes
 nothing. Exit codes: 0 done, 1 the loss is no number any more, 2 bad input, 143 or 130
@@ -25,7 +26,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import app, build_training, launch, processes
+from experiments import app, build_training, epochs, launch, processes
 from experiments.signals import StopRequest
 from nasjax import budget as budgets
 from nasjax import genotypes, retrain
@@ -41,7 +42,8 @@ _DEFAULT = "experiments/configs/retrain_digits.py"
 _GENOTYPE = flags.DEFINE_string(
     "genotype",
     None,
-    "What to train: a published name, a search's folder, a file, or a string.",
+    "What to train: a published name, a search's folder, FOLDER@EPOCH for what it had "
+    "found after an epoch, a file, or a string.",
     allow_override=True,
 )
 
@@ -57,6 +59,13 @@ def read_genotype(text: str | None) -> tuple[Genotype, str]:
         raise InputError(
             f"flag --genotype is missing: a search's folder, a file, or one of {known}"
         )
+    try:
+        earlier = epochs.named(text)
+        if earlier is not None:
+            folder, epoch = earlier
+            return epochs.genotype_at(*earlier), _word(f"{folder.name}-epoch{epoch}")
+    except InputError as error:
+        raise InputError(f"flag --genotype: {error}") from None
     path = Path(text)
     name = path.stem
     if not text.startswith(("|", "Genotype(")) and path.is_dir():
@@ -73,7 +82,11 @@ def read_genotype(text: str | None) -> tuple[Genotype, str]:
         genotype = genotypes.get(text)
     except InputError as error:
         raise InputError(f"flag --genotype: {error}") from None
-    return genotype, re.sub(r"\W+", "_", name).strip("_")[:60]
+    return genotype, _word(name)
+
+
+def _word(name: str) -> str:
+    return re.sub(r"\W+", "_", name).strip("_")[:60]
 
 
 def main(argv: Sequence[str]) -> int:

@@ -18,13 +18,14 @@ import ast
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import app, jobs, plan
+from experiments import app, epochs, jobs, plan
 from experiments.signals import StopRequest
 from nasjax import tabular
 from nasjax.base import InputError
@@ -168,6 +169,7 @@ def _write(
             seed=job.seed,
             metrics=tuple(metrics),
             failure=job.failure,
+            as_of=partial(epochs.as_of, table=table),
         )
         for job in every
     ]

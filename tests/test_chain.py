@@ -89,6 +89,21 @@ def test_what_a_search_finds_is_trained_with_its_seed(monkeypatch, tmp_path):
     ]
 
 
+def test_the_cells_of_earlier_epochs_are_trained_after_the_last(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    fields = {"retrain": DIGITS, "retrain_epochs": (5, 2)}
+    cells = {"one": base.cell("One", DIGITS, "search.epochs=9", **fields)}
+    study = base.study("T", cells=cells, metrics={"seconds": ""}).to_dict()
+    job, *_ = plan.jobs_of(study, tmp_path)
+    place = f"{tmp_path}/one-seed0"
+    trained = [launch[3:5] for launch in chain.launches(job.command[2:])[1:]]
+    assert trained == [
+        [f"--genotype={place}", f"--workdir={place}/retrain"],
+        [f"--genotype={place}@5", f"--workdir={place}/retrain-epoch5"],
+        [f"--genotype={place}@2", f"--workdir={place}/retrain-epoch2"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -98,6 +113,14 @@ def test_what_a_search_finds_is_trained_with_its_seed(monkeypatch, tmp_path):
             "cells.one: override 'train.x=1': no field 'train'",
         ),
         ({"retrain_overrides": ("a=1",)}, "retrain_overrides without"),
+        ({"retrain_epochs": (0,)}, "cells.one: retrain_epochs without"),
+        (
+            {"retrain": DIGITS, "retrain_epochs": (0, 1)},
+            r"retrain_epochs is \(0, 1\); it lists different epochs from 0 to 0, and "
+            "what the search ends with after 1 is trained anyway",
+        ),
+        ({"retrain": DIGITS, "retrain_epochs": (0, 0)}, r"is \(0, 0\)"),
+        ({"retrain": DIGITS, "retrain_epochs": ("a",)}, r"is \('a',\)"),
     ],
 )
 def test_a_training_is_checked_before_anything_runs(

@@ -176,6 +176,11 @@ def test_the_budget_is_told_before_the_first_step(finished):
         ([QUICK], "flag --genotype is missing: a search's folder, a file, or one of"),
         (["--genotype=DARTS_V9"], "flag --genotype: genotype 'DARTS_V9' is neither"),
         (["--genotype=tests"], "tests has no genotype.json"),
+        (["--genotype=tests@9"], "tests/config.json cannot be read (No such file"),
+        (
+            ["--genotype=DARTS_V2@end"],
+            "flag --genotype: DARTS_V2@end: 'end' is no epoch",
+        ),
         (["--genotype=DARTS_V2", QUICK], "network.space is nasbench201; take a"),
         (
             [f"--genotype={CELL}"],

@@ -47,6 +47,8 @@ def test_a_run_of_each_cell_and_seed(monkeypatch, tmp_path):
         ({"cells": {}}, r"rows is \(\); .* cells \(there are none\)"),
         ({"metrics": {}}, r"columns is \(\); .* metrics"),
         ({"metrics": {"seconds": "least"}}, "metrics.seconds is 'least'"),
+        ({"metrics": {"seconds@": ""}}, "metrics.seconds@: .* form METRIC@EPOCH"),
+        ({"metrics": {"skips/cell@end": ""}}, "'skips/cell@end' is not of the form"),
         ({"baseline": "three"}, "baseline is 'three'.*one, two"),
         ({"overrides": ("search.epoch=1",)}, "cells.one: .*'epoch', must be one of"),
         ({"overrides": ("search.epochs",)}, "not of the form field=value"),

@@ -30,6 +30,7 @@ def cell(
     *overrides: str,
     retrain: str = "",
     retrain_overrides: tuple[str, ...] = (),
+    retrain_epochs: tuple[int, ...] = (),
 ) -> dict[str, Any]:
     """One row of the table.
 
@@ -40,6 +41,8 @@ def cell(
       retrain: configuration by which ``experiments.retrain`` then trains what was
         found, with the same seed; empty for a search alone.
       retrain_overrides: fields of that one.
+      retrain_epochs: of the search, whose cells are trained likewise, one after the
+        other, after that of its end.
     """
     return {
         "label": label,
@@ -47,6 +50,7 @@ def cell(
         "overrides": overrides,
         "retrain": retrain,
         "retrain_overrides": retrain_overrides,
+        "retrain_epochs": retrain_epochs,
     }
 
 
@@ -72,7 +76,9 @@ def study(
         (``retrain/test_accuracy``, ``retrain/params``), ``lookup/DATASET`` and
         ``regret/DATASET`` for test accuracy and regret in NAS-Bench-201,
         ``skips/CELL`` for skip connections of what was found, and ``seconds`` for
-        the time that the search's steps took.
+        the time that the search's steps took. ``NAME@EPOCH`` is any of these as it
+        was after an epoch of the search: of the cell that alpha stood for then, looked
+        up or, by ``retrain_epochs``, trained. All epochs of a name make one table.
       seeds: of every cell.
       overrides: of every cell, before its own.
       baseline: name of the cell that the others are compared with, such as random

@@ -8,7 +8,7 @@ scikit-learn's digits, whose cells are trained there (`on_digits`). Neither repr
 a paper's figure; both run every part that the full variant runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
 
@@ -76,6 +76,7 @@ def study(
     about: str,
     retrain: str = "",
     retrain_overrides: tuple[str, ...] = (),
+    retrain_epochs: tuple[int, ...] = (),
     overrides: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (0, 1, 2),
 ) -> ConfigDict:
@@ -89,6 +90,7 @@ def study(
       about: the scale.
       retrain: name of the configuration that trains what was found, and its variant.
       retrain_overrides: fields of it.
+      retrain_epochs: of every search, whose cells are trained too (`base.cell`).
       overrides: of every search, before its own.
       seeds: of every row.
     """
@@ -99,6 +101,7 @@ def study(
             *own,
             retrain=_file(retrain),
             retrain_overrides=retrain_overrides,
+            retrain_epochs=retrain_epochs,
         )
         for name, (label, search, *own) in rows.items()
     }
@@ -111,6 +114,11 @@ def study(
         overrides=overrides,
         about=f"{about} The paper reports: {told}." if told else about,
     )
+
+
+def at_epochs(metrics: Mapping[str, str], epochs: Sequence[int]) -> dict[str, str]:
+    """Metrics after each of some epochs, as `base.study` names them."""
+    return {f"{m}@{at}": better for m, better in metrics.items() for at in epochs}
 
 
 def _file(name: str) -> str:
@@ -127,6 +135,8 @@ def trained(
     dataset: str = "cifar10",
     overrides: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (0, 1, 2),
+    metrics: Mapping[str, str] | None = None,
+    retrain_epochs: tuple[int, ...] = (),
 ) -> ConfigDict:
     """The full variant in the DARTS space: search, then train on all images.
 
@@ -138,6 +148,8 @@ def trained(
       dataset: of the training: cifar10, cifar100 or imagenet.
       overrides: likewise.
       seeds: likewise.
+      metrics: beside those of a training.
+      retrain_epochs: as for `study`.
     """
     retrain = f"retrain_{dataset}:{recipe}"
     on_all: tuple[str, ...] = ()
@@ -147,11 +159,12 @@ def trained(
     return study(
         title,
         rows,
-        metrics=TRAINED,
+        metrics={**TRAINED, **(metrics or {})},
         paper=paper,
         about="The paper's settings.",
         retrain=retrain,
         retrain_overrides=on_all,
+        retrain_epochs=retrain_epochs,
         overrides=overrides,
         seeds=seeds,
     )
