@@ -6,14 +6,16 @@
     python -m experiments.convert --weights=FILE [--genotype=…] --output=NETWORK.jax
         [--image_size=32] [--platforms=cpu,cuda,tpu]
 
-A genotype is printed, or written, as the DARTS code prints it (one of NAS-Bench-201 as
-its string) or as JSON.
+NAME is a published cell, WORKDIR the folder of a finished search; FILE holds any form
+of a genotype (FILE:NAME is one of several that it assigns to names) or is such a text
+itself. The genotype is printed, or written, as the DARTS code prints it (one of
+NAS-Bench-201 as its string) or as JSON.
 
-FILE holds the weights of a discrete network by the names of PyTorch's DARTS or
-NAS-Bench-201: ``.safetensors``, or ``.pt``, ``.pth``, ``.bin``, ``.tar`` where PyTorch
-is installed, which are read without running what they hold. The sizes of the network
-are read off the weights; its genotype too, if this library has written them. Every
-array is checked by name and shape. WEIGHTS is ``.safetensors``, which says which
+The FILE of --weights holds the weights of a discrete network by the names of PyTorch's
+DARTS or NAS-Bench-201: ``.safetensors``, or ``.pt``, ``.pth``, ``.bin``, ``.tar`` where
+PyTorch is installed, which are read without running what they hold. The sizes of the
+network are read off the weights; its genotype too, if this library has written them.
+Every array is checked by name and shape. WEIGHTS is ``.safetensors``, which says which
 network it is of, or ``.pt``, ``.pth``. NETWORK.jax holds program and weights, for any
 batch size, to be run by JAX alone; it is read again and compared before it is put in
 place. Exit code 2: bad input, told in one line.

@@ -4,7 +4,8 @@
         [--channels=36] [--num_cells=20] [--num_classes=10]
     python -m experiments.cost --all [--dataset=imagenet]
 
-NAME is a published cell, FILE any form of a genotype, WORKDIR the folder of a finished
+NAME is a published cell, FILE holds any form of a genotype (FILE:NAME one of several
+that it assigns to names) or is such a text itself, WORKDIR the folder of a finished
 search. Sizes are by default those of the papers: C=36, L=20 for CIFAR, C=48, L=14 for
 ImageNet, C=16, N=5 for NAS-Bench-201. Every tap of a convolution counts, and the
 linear layer once. Nothing is built or run. Exit code 2: bad input, told in one line.
@@ -22,7 +23,10 @@ from nasjax.genotype import Genotype
 
 # Other launchers have some of these flags too; tests import several of them together.
 _GENOTYPE = flags.DEFINE_string(
-    "genotype", None, "What to count: a name, a file, a workdir.", allow_override=True
+    "genotype",
+    None,
+    "What to count: a name, a file, a text, a workdir.",
+    allow_override=True,
 )
 _ALL = flags.DEFINE_bool("all", False, "Every published cell, as a table.")
 _DATASET = flags.DEFINE_string(

@@ -4,12 +4,13 @@
         [--epochs=200] [--nasbench201=PATH] [--save=FILE.csv]
 
 ARCH is a string ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`` in quotes, FILE holds one or is
-a genotype.json, WORKDIR is the folder of a finished search. Every row of the table is
-printed that the flags do not exclude: accuracy, regret (what is missing to the best of
-all architectures) and rank. PATH is the table as CSV, or an archive of NATS-Bench
-(``pip install nasjax[nats]``), of which all is read, for minutes; by default it is the
-variable ``NASJAX_NASBENCH201``. ``--save=FILE.csv`` keeps the table as CSV, which is
-read at once. Exit code 2: bad input, told in one line.
+a genotype.json (FILE:NAME is one of several that it assigns to names), WORKDIR is the
+folder of a finished search. Every row of the table is printed that the flags do not
+exclude: accuracy, regret (what is missing to the best of all architectures) and rank.
+PATH is the table as CSV, or an archive of NATS-Bench (``pip install nasjax[nats]``), of
+which all is read, for minutes; by default it is the variable ``NASJAX_NASBENCH201``.
+``--save=FILE.csv`` keeps the table as CSV, which is read at once. Exit code 2: bad
+input, told in one line.
 """
 
 import itertools
@@ -24,6 +25,7 @@ from absl import flags
 from experiments import app
 from nasjax import genotypes
 from nasjax.base import InputError
+from nasjax.genotype_text import clean
 from nasjax.tabular import NASBench201, check_arch_str, format_lookups
 
 _TABLE_VARIABLE = "NASJAX_NASBENCH201"
@@ -53,21 +55,24 @@ def read_architecture(text: str) -> str:
     Raises:
       InputError: none of them, or an architecture of another space.
     """
+    text = clean(text)
     if text.startswith("|"):
         return check_arch_str(text)
-    path = Path(text)
-    try:
-        path = path / "genotype.json" if path.is_dir() else path
-        is_there = path.is_file()
-    except OSError as error:
-        raise InputError(f"{text} cannot be read: {error.strerror}") from None
-    if not is_there and text not in genotypes.GENOTYPES:
-        raise InputError(f"{path} is no file, nor an architecture string |op~0|+…")
-    genotype = genotypes.get(path)
+    if not genotypes.is_text(text) and text not in genotypes.GENOTYPES:
+        path = Path(text)
+        try:
+            path = path / "genotype.json" if path.is_dir() else path
+        except OSError as error:
+            raise InputError(f"{text} cannot be read: {error.strerror}") from None
+        if genotypes.find(text)[0] is None:
+            raise InputError(f"{path} is no file, nor an architecture string |op~0|+…")
+    genotype = genotypes.get(text, checked=False)
     if not genotype.arch_str:
         raise InputError(
-            f"{path} is a genotype of {genotype.space}; the table is of nasbench201"
+            f"{text[:200]} is a genotype of {genotype.space}; the table is of "
+            "nasbench201"
         )
+    genotypes.check(genotype)
     return check_arch_str(genotype.arch_str)
 
 

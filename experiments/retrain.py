@@ -5,9 +5,11 @@
         [--config.any.field=value]
 
 The genotype is a published name (DARTS_V2), the folder of a search, its
-``genotype.json``, a NAS-Bench-201 string, or a file with the text that the DARTS code
-prints. ``RUN@25`` is what the search in the folder RUN had found after 25 epochs; it
-need not be finished. Without ``--config``: scikit-learn's handwritten digits, offline.
+``genotype.json``, a file with another form of it (FILE:NAME is one of several that it
+assigns to names), or a genotype's text itself: a NAS-Bench-201 string, JSON, or what
+the DARTS code prints. ``RUN@25`` is what the search in the folder RUN had found after
+25 epochs; it need not be finished. Without ``--config``: scikit-learn's handwritten
+digits, offline.
 A tenth of the training images is held out (``--config.data.valid_fraction``); the test
 split is evaluated once, at the end. The workdir then holds ``result.json``, the weights
 under PyTorch's names in ``weights.safetensors``, and ``report.html``.
@@ -17,6 +19,7 @@ nothing. Exit codes: 0 done, 1 the loss is no number any more, 2 bad input, 143 
 stopped by SIGTERM or SIGINT after a checkpoint.
 """
 
+import hashlib
 import json
 import re
 import time
@@ -32,6 +35,7 @@ from nasjax import budget as budgets
 from nasjax import genotypes, retrain
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
+from nasjax.genotype_text import clean
 from nasjax.progress import ConsoleProgress
 from nasjax.retrain.training import RESULT, WEIGHTS
 from nasjax.workdir import Workdir
@@ -64,25 +68,29 @@ def read_genotype(text: str | None) -> tuple[Genotype, str]:
         if earlier is not None:
             folder, epoch = earlier
             return epochs.genotype_at(*earlier), _word(f"{folder.name}-epoch{epoch}")
-    except InputError as error:
-        raise InputError(f"flag --genotype: {error}") from None
-    path = Path(text)
-    name = path.stem
-    if not text.startswith(("|", "Genotype(")) and path.is_dir():
-        name, path = path.resolve().name, path / "genotype.json"
-        if not path.is_file():
+        file, chosen = genotypes.find(clean(text))
+        if file is None and not genotypes.is_text(text) and Path(text).is_dir():
             raise InputError(
-                f"flag --genotype: {path.parent} has no genotype.json; its search is "
-                "not finished, or it is no search's folder"
+                f"{text} has no genotype.json; its search is not finished, or it is no "
+                "search's folder"
             )
-        text = str(path)
-    elif name == "genotype":
-        name = path.resolve().parent.name
-    try:
         genotype = genotypes.get(text)
     except InputError as error:
         raise InputError(f"flag --genotype: {error}") from None
-    return genotype, _word(name)
+    return genotype, _folder_name(text, genotype, file, chosen)
+
+
+def _folder_name(
+    text: str, genotype: Genotype, file: Path | None, chosen: str | None
+) -> str:
+    """What a run of a genotype is called after."""
+    if file is not None:
+        own = file.resolve().parent.name if file.stem == "genotype" else file.stem
+        text = chosen or own
+    elif genotypes.is_text(text) and not genotype.arch_str:
+        digest = hashlib.sha256(genotype.to_json().encode()).hexdigest()
+        text = f"genotype_{digest[:8]}"
+    return _word(text)
 
 
 def _word(name: str) -> str:

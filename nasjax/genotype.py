@@ -4,7 +4,6 @@ A genotype is plain data with a JSON form, the only hand-over between search,
 retraining, look-up and report.
 """
 
-import ast
 import json
 import re
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from nasjax import genotype_text as texts
 from nasjax.base import InputError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: A cell of the DARTS family: (operation, source state) of each incoming edge, two
 #: per node, nodes in order; states count from the cell's first input.
 Cell = tuple[tuple[str, int], ...]
+_NASBENCH201 = "nasbench201"
 
 
 class Genotype(NamedTuple):
@@ -57,10 +58,11 @@ class Genotype(NamedTuple):
         """Read `to_json`'s form.
 
         Raises:
-          InputError: not JSON, an unknown field, or a field of the wrong form.
+          InputError: not JSON, an unknown field, a field of the wrong form or one that
+            stands twice, or cells beside an ``arch_str``.
         """
         try:
-            data = json.loads(text)
+            data = texts.read_json(text)
         except (ValueError, RecursionError) as error:
             raise InputError(f"a genotype is one JSON object: {error}") from None
         return _checked(data)
@@ -75,17 +77,23 @@ class Genotype(NamedTuple):
         """
         if self.arch_str:
             return self.arch_str
-        fields = {name: list(getattr(self, name)) for name in _TEXT_FIELDS}
+        fields = {name: list(getattr(self, name)) for name in texts.FIELDS}
         return f"Genotype({', '.join(f'{k}={v}' for k, v in fields.items())})"
 
     @staticmethod
-    def from_text(text: str) -> "Genotype":
+    def from_text(text: str, *, name: str | None = None) -> "Genotype":
         """Read `to_text`'s form, a name assigned to it or not; nothing is run.
 
+        Args:
+          text: of one genotype; or of several that are assigned to names, as files of
+            the DARTS code are (`genotype_text.read_python`).
+          name: of these, which.
+
         Raises:
-          InputError: another form, or a field of the wrong form.
+          InputError: another form, a field of the wrong form or one that stands twice,
+            several genotypes and no name, or none of that name.
         """
-        return _parsed(text)
+        return _parsed(text, name)
 
     @property
     def cells(self) -> dict[str, Cell]:
@@ -124,50 +132,38 @@ def _checked(data: Any) -> Genotype:
             raise InputError(f"genotype field {name} is a text, not {value!r}")
         else:
             fields[name] = value
+    if fields.get("arch_str") and fields.get("space", "darts") == "darts":
+        fields["space"] = _NASBENCH201  # "darts" is but the default, which has none
     genotype = Genotype(**fields)
     if genotype.arch_str:
-        parse_arch_str(genotype.arch_str)
+        _check_alone(genotype)
     elif not (genotype.normal and genotype.reduce):
         raise InputError("a genotype has normal and reduce, or an arch_str")
     return genotype
 
 
-#: Fields of the DARTS code's named tuple.
-_TEXT_FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
+def _check_alone(genotype: Genotype) -> None:
+    """Refuse a string beside cells: which of the two is meant?"""
+    parse_arch_str(genotype.arch_str)
+    cells = [name for name in texts.FIELDS if getattr(genotype, name)]
+    if cells:
+        raise InputError(
+            f"a genotype has cells ({', '.join(cells)}) or an arch_str, not both: "
+            "which is meant?"
+        )
 
 
-def _parsed(text: str) -> Genotype:
-    """`Genotype.from_text`: parsed as Python, read as data."""
-    text = text.strip()
-    if text.startswith("|"):
-        parse_arch_str(text)
-        return Genotype("nasbench201", arch_str=text)
-    form = "Genotype(" + ", ".join(f"{name}=…" for name in _TEXT_FIELDS) + ")"
-    try:
-        (statement,) = ast.parse(text).body
-        call = statement.value  # type: ignore[attr-defined]
-        named = all(field.arg for field in call.keywords)  # `**` has no name
-        if call.func.id != "Genotype" or call.args or not named:
-            raise ValueError
-        data = {field.arg: _literal(field.value) for field in call.keywords}
-    except (ValueError, SyntaxError, AttributeError, RecursionError, MemoryError):
-        shown = text if len(text) < 60 else f"{text[:57]}..."
-        raise InputError(f"{shown!r} is not of the form {form}") from None
-    if sorted(data) != sorted(_TEXT_FIELDS):
-        raise InputError(f"a genotype of the form {form} has those fields alone")
-    return _checked(data)
-
-
-def _literal(node: ast.expr) -> Any:
-    """A literal, its tuples as lists, or what a ``range`` of two literals lists."""
-    if isinstance(node, ast.Call):
-        name = node.func.id  # type: ignore[attr-defined]
-        first, end = map(ast.literal_eval, node.args)
-        if name != "range" or node.keywords or not (_is_index(first) and end < 1000):
-            raise ValueError
-        return list(range(first, end))
-    # As JSON has it, which `_checked` reads.
-    return json.loads(json.dumps(ast.literal_eval(node)))
+def _parsed(text: str, name: str | None) -> Genotype:
+    """`Genotype.from_text`: read as data."""
+    text = texts.clean(text)
+    if text.startswith("|") and name is None:
+        found: Mapping[str, Any] | str = text
+    else:
+        found = texts.read_python(text, name=name)
+    if isinstance(found, str):
+        parse_arch_str(found)
+        return Genotype(_NASBENCH201, arch_str=found)
+    return _checked(found)
 
 
 def _is_index(value: Any) -> bool:

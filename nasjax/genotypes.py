@@ -7,9 +7,15 @@ for them are checked in ``tests/test_genotypes.py``.
 
 import os
 import pathlib
+import re
 
+from nasjax import genotype_text as texts
 from nasjax.base import InputError
 from nasjax.genotype import Cell, Genotype
+from nasjax.network import darts, operations
+
+#: Spaces that there are discrete networks of.
+_SPACES = ("darts", "nasbench201")
 
 
 def _cell(text: str) -> Cell:
@@ -277,50 +283,120 @@ GENOTYPES = {
 }
 
 
-def get(name_or_file: str | os.PathLike[str]) -> Genotype:
-    """A genotype by its name, its string, or the file that holds it.
+def get(name_or_file: str | os.PathLike[str], *, checked: bool = True) -> Genotype:
+    """A genotype by its name, its text, or the file that holds it.
 
     Args:
-      name_or_file: a name of `GENOTYPES`, a NAS-Bench-201 string, a file with
-        either of them, with a genotype's JSON (a search's ``genotype.json``) or with
-        the text that the DARTS code prints, or the folder of a finished search.
+      name_or_file: a name of `GENOTYPES`; a genotype's text: a NAS-Bench-201 string,
+        JSON, or what the DARTS code prints; a file with any of them; ``FILE:NAME`` for
+        one of several that a file assigns to names; or the folder of a finished
+        search, for its ``genotype.json``.
+      checked: whether to refuse what no network can be built from (`check`).
 
     Raises:
-      InputError: none of these, or a file that cannot be read.
+      InputError: none of these, a file that cannot be read, or a genotype that
+        `check` refuses.
 
     >>> get("DARTS_V2").normal[0]
     ('sep_conv_3x3', 0)
     """
-    text = os.fspath(name_or_file)
+    text = texts.clean(os.fspath(name_or_file))
     if text in GENOTYPES:
         return GENOTYPES[text]
-    if text.startswith(("|", "Genotype(")):
-        return Genotype.from_text(text)
-    path = pathlib.Path(text)
-    try:
-        if (path / "genotype.json").is_file():
-            path = path / "genotype.json"
-        if path.is_file():
-            return _read(path)
-    except OSError as error:
-        raise InputError(f"genotype {text}: {error.strerror}") from None
+    path, name = find(text)
+    if path is not None:
+        return _read(path, name, checked)
+    if is_text(text):
+        return _parsed(text, None, checked)
     raise InputError(
-        f"genotype {text!r} is neither a file, nor a folder with a genotype.json, nor "
-        f"one of {', '.join(GENOTYPES)}"
+        f"genotype {texts.shorten(text)} is neither a file, nor a folder with a "
+        f"genotype.json, nor one of {', '.join(GENOTYPES)}"
     )
 
 
-def _read(path: pathlib.Path) -> Genotype:
+def find(text: str) -> tuple[pathlib.Path | None, str | None]:
+    """The file that ``FILE``, ``FILE:NAME`` or the folder of a search stands for.
+
+    Returns:
+      The file, None where there is none, and NAME, None where it is not given. A file
+      whose own name has a colon comes first.
+
+    Raises:
+      InputError: a folder that may not be read.
+    """
+    path = texts.find_file(text)
+    file, _, name = text.rpartition(":")
+    if path is None and name.isidentifier():
+        path = texts.find_file(file)
+        return path, name if path is not None else None
+    return path, None
+
+
+def is_text(text: str) -> bool:
+    """Whether a text is a genotype itself, and not the name of one or of a file.
+
+    >>> is_text("mine = Genotype(normal=…)"), is_text("genotype (1).json")
+    (True, False)
+    """
+    text = texts.clean(text)
+    if text.startswith(("|", "{", "[", "'", '"')):
+        return True
+    return re.search(r"\bGenotype\s*\(|~0\|", text) is not None
+
+
+def check(genotype: Genotype) -> None:
+    """Refuse a genotype that no network can be built from, or that was misread.
+
+    Raises:
+      InputError: a space without networks, an unknown operation, a cell whose
+        output lists states that it has not, or a state that nothing reads, which is
+        what a cell of more than two edges per node looks like.
+    """
+    if genotype.space not in _SPACES:
+        raise InputError(
+            f"genotype field space is {texts.shorten(genotype.space)}; there are "
+            f"networks of {', '.join(_SPACES)}: cells of two edges per node, of which "
+            "the operations are known, are of the space darts"
+        )
+    for cell in genotype.cells.values():
+        for operation, _ in cell:
+            operations.chain(operation, stride=1)
+    if genotype.arch_str:
+        return
+    if genotype.space != "darts":
+        raise InputError(f"a genotype of {genotype.space} has an arch_str, not cells")
+    for name, cell in genotype.cells.items():
+        concat = genotype.normal_concat if name == "normal" else genotype.reduce_concat
+        darts.graph(cell, concat, reduction=name == "reduce")
+        read = {source for _, source in cell} | set(concat)
+        unread = [s for s in range(2, 2 + len(cell) // 2) if s not in read]
+        if unread:
+            raise InputError(
+                f"nothing reads state {unread[0]} of {name}, whose {len(cell)} edges "
+                f"make {len(cell) // 2} nodes: has it two edges per node, in order?"
+            )
+
+
+def _read(path: pathlib.Path, name: str | None, checked: bool) -> Genotype:
     """The genotype in a file, of any of the forms."""
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file with a genotype") from None
-    if text in GENOTYPES:
+    text = texts.read_file(path)
+    if text in GENOTYPES and name is None:
         return GENOTYPES[text]
     try:
-        if text.startswith("{"):
-            return Genotype.from_json(text)
-        return Genotype.from_text(text)
+        return _parsed(text, name, checked)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        told = str(error).replace("FILE:", f"{path}:")
+        raise InputError(f"{path}: {told}") from None
+
+
+def _parsed(text: str, name: str | None, checked: bool) -> Genotype:
+    """A genotype's text, of any form."""
+    if not text.startswith("{"):
+        genotype = Genotype.from_text(text, name=name)
+    elif name is not None:
+        raise InputError(f"JSON is one genotype, and none is named {name!r}")
+    else:
+        genotype = Genotype.from_json(text)
+    if checked:
+        check(genotype)
+    return genotype

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import jax
 import pytest
@@ -294,6 +295,199 @@ def test_a_file_without_a_genotype_is_named(tmp_path, content):
     with pytest.raises(InputError, match=r"mine\.txt") as error:
         genotypes.get(path)
     assert "\n" not in str(error.value)
+
+
+# --- texts as people have them ----------------------------------------------------
+
+STRING = "|none~0|+|none~0|none~1|+|none~0|none~1|skip_connect~2|"
+NB201 = Genotype("nasbench201", arch_str=STRING)
+MINE = Genotype.from_text(TEXT)
+V1, V2 = (genotypes.DARTS_V1.to_text(), genotypes.DARTS_V2.to_text())
+HEAD = """from collections import namedtuple
+
+Genotype = namedtuple('Genotype', 'normal normal_concat reduce reduce_concat')
+PRIMITIVES = ['none', 'skip_connect']
+"""
+#: A file as the DARTS code and its forks have it.
+FORK = f"{HEAD}\nDARTS_V1 = {V1}\n# a remark\nDARTS_V2 = {V2}\n\nDARTS = DARTS_V2\n"
+V2_READ = genotypes.DARTS_V2._replace(source="")
+
+READ = {
+    "the darts code's text": (TEXT, MINE),
+    "a name assigned": (f"mine = {TEXT}", MINE),
+    "an annotated name": (f"mine: Genotype = {TEXT}", MINE),
+    "blanks before it": (f"  \n {TEXT}\n\n", MINE),
+    "in quotes": (repr(TEXT), MINE),
+    "a string in quotes": (repr(STRING), NB201),
+    "a string with a name": (f"best = {STRING!r}", NB201),
+    "a remark and a comma": (TEXT.replace("[2])", "[2],  # as printed\n)"), MINE),
+    "JSON": (MINE.to_json(), MINE),
+    "JSON on lines": (json.dumps(json.loads(MINE.to_json()), indent=2), MINE),
+    "a string alone in JSON": (json.dumps({"arch_str": STRING}), NB201),
+    "the older JSON of a string": (
+        json.dumps({"space": "darts", "arch_str": STRING}),
+        NB201,
+    ),
+    "a published name": (" DARTS_V2\n", genotypes.DARTS_V2),
+    "a file of one": (f"{HEAD}mine = {TEXT}", MINE),
+    "one by two names": (f"a = b = {TEXT}\nc = a", MINE),
+}
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "mark"])
+@pytest.mark.parametrize("case", READ)
+def test_a_text_is_read_as_it_is_from_a_file(tmp_path, case, mark):
+    text, expected = READ[case]
+    path = tmp_path / "genotype (1).txt"
+    path.write_text(mark + text, encoding="utf-8")
+    assert genotypes.get(mark + text) == genotypes.get(path) == expected
+
+
+def in_json(**fields) -> str:
+    whole = json.loads(genotypes.DARTS_V2.to_json()) | fields
+    return json.dumps({k: v for k, v in whole.items() if v is not None})
+
+
+CELL = [["sep_conv_3x3", 0], ["sep_conv_3x3", 1]]
+#: 2 + 3 + 4 + 5 edges: every edge of four nodes, not two per node.
+EVERY_EDGE = [["sep_conv_3x3", s] for n in range(4) for s in range(2 + n)]
+REFUSED = {
+    "a field twice": (TEXT.replace("reduce=", "normal=", 1), "normal stands twice"),
+    "a field twice in JSON": (
+        '{"space": "darts", ' + in_json()[1:],
+        "'space' stands twice",
+    ),
+    "cells and a string": (in_json(arch_str=STRING), "cells .* or an arch_str, not"),
+    "another space": (
+        in_json(space="s1"),
+        "space is 's1'; there are networks of darts",
+    ),
+    "a string of another space": (
+        json.dumps({"space": "nats", "arch_str": STRING}),
+        "space is 'nats'",
+    ),
+    "cells of nasbench201": (in_json(space="nasbench201"), "an arch_str, not cells"),
+    "another field": (in_json(accuracy=97), "'accuracy' is not one of space"),
+    "no output": (in_json(normal_concat=None), r"normal_concat is \[\]; it lists"),
+    "a state that is not there": (
+        in_json(reduce_concat=[2, 3, 4, 5, 6]),
+        "reduce_concat is .* from 2 to 5",
+    ),
+    "one edge per node": (in_json(normal=CELL * 2), "normal_concat is .* to 3"),
+    "every edge": (
+        in_json(normal=EVERY_EDGE),
+        "nothing reads state .* of normal, whose 14 edges make 7 nodes",
+    ),
+    "three edges of a node": (in_json(normal=[*CELL, CELL[0]]), "two edges per node"),
+    "a fork's operation": (
+        in_json(normal=[["sep_conv_9x9", 0], *CELL[1:]], normal_concat=[2]),
+        "'sep_conv_9x9' is not one of avg_pool_3x3",
+    ),
+    "a fork's operation in a string": (
+        STRING.replace("skip_connect", "nor_conv_9x9"),
+        "'nor_conv_9x9' is not one of avg_pool_3x3",
+    ),
+    "two with names": (FORK, "2 genotypes|3 genotypes: DARTS_V1, DARTS_V2, DARTS; "),
+    "two without": (f"{TEXT}\n{V1}", "2 genotypes without names"),
+    "two strings": (f"{STRING}\n{STRING}", "not a NAS-Bench-201 string"),
+    "a namedtuple as JSON": ("[[], [], [], []]", "is not of the form Genotype"),
+    "positions": ("Genotype([], [2], [], [2])", "is not of the form Genotype"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_could_be_misread_is_refused(tmp_path, case):
+    text, message = REFUSED[case]
+    path = tmp_path / "mine.txt"
+    path.write_text(text)
+    told = []
+    for given in (text, path):
+        with pytest.raises(InputError, match=message) as error:
+            genotypes.get(given)
+        told.append(str(error.value))
+        assert "\n" not in told[-1]
+        assert len(told[-1]) < 500
+    assert told[1] == f"{path}: {told[0].replace('FILE:', f'{path}:')}"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("DARTS_V1", genotypes.DARTS_V1._replace(source="")),
+        ("DARTS_V2", V2_READ),
+        ("DARTS", V2_READ),
+    ],
+)
+def test_a_name_chooses_of_a_file(tmp_path, name, expected):
+    path = tmp_path / "genotypes.py"
+    path.write_text(FORK)
+    assert genotypes.get(f"{path}:{name}") == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (FORK, "DARTS_V3", "'DARTS_V3'; named are DARTS_V1, DARTS_V2, DARTS"),
+        (FORK, "PRIMITIVES", "no genotype is named 'PRIMITIVES'"),
+        (TEXT, "mine", "no genotype is named 'mine'; named are none"),
+        (in_json(), "mine", "JSON is one genotype"),
+        (f"{FORK}\nDARTS_V1 = {TEXT}", "DARTS_V1", "DARTS_V1 stands twice"),
+        (f"a = {TEXT.replace('none', 'nine')}", "a", "'nine' is not one of"),
+    ],
+)
+def test_a_name_that_chooses_none(tmp_path, content, name, message):
+    path = tmp_path / "genotypes.py"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message) as error:
+        genotypes.get(f"{path}:{name}")
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_a_colon_may_be_part_of_a_files_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "C").write_text(FORK)
+    (tmp_path / "C:DARTS_V1").write_text(TEXT)
+    assert genotypes.get("C:DARTS_V1") == MINE  # the file that is there
+    assert genotypes.get("C:DARTS_V2") == V2_READ
+    for absent in (r"C:\cells\mine.txt", r"D:\genotypes.py:DARTS_V2", "D:DARTS_V2"):
+        with pytest.raises(InputError, match="is neither a file"):
+            genotypes.get(absent)
+
+
+def test_a_text_in_utf16_says_so(tmp_path):
+    for encoding in ("utf-16", "utf-16-be"):
+        mark = "\ufeff" if encoding.endswith("be") else ""
+        (tmp_path / "mine.txt").write_text(mark + TEXT, encoding=encoding)
+        with pytest.raises(InputError, match=r"mine\.txt is a text in UTF-16; save it"):
+            genotypes.get(tmp_path / "mine.txt")
+
+
+def test_a_home_folder_may_be_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.txt").write_text(TEXT)
+    assert genotypes.get("~/mine.txt") == MINE
+    with pytest.raises(InputError, match=r"mine\.txt' is neither a file"):
+        genotypes.get("~nobody/mine.txt")
+
+
+def test_the_other_launchers_take_the_same_texts(tmp_path):
+    from experiments.lookup import read_architecture  # defines flags
+    from experiments.retrain import read_genotype
+
+    for case in ("a name assigned", "blanks before it", "JSON", "in quotes"):
+        text, expected = READ[case]
+        genotype, name = read_genotype(text)
+        assert genotype == expected
+        assert re.fullmatch("genotype_[0-9a-f]{8}", name)
+    path = tmp_path / "genotypes.py"
+    path.write_text(f"{FORK}\nBEST = {STRING!r}\n")
+    assert read_genotype(f"{path}:DARTS_V2") == (V2_READ, "DARTS_V2")
+    with pytest.raises(InputError, match=f"^flag --genotype: {path}: here are"):
+        read_genotype(str(path))
+    for text in (f" {STRING}\n", json.dumps({"arch_str": STRING}), f"{path}:BEST"):
+        assert read_architecture(text) == STRING
+    with pytest.raises(InputError, match="DARTS_V2 is a genotype of darts"):
+        read_architecture(f"{path}:DARTS_V2")
 
 
 def test_json_of_a_published_cell_has_its_source():
