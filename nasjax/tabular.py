@@ -20,6 +20,7 @@ import numpy as np
 
 from nasjax.base import InputError
 from nasjax.genotype import parse_arch_str
+from nasjax.genotype_text import read_json
 from nasjax.tabular_sources import (
     NUM_ARCHITECTURES,
     SPACE,
@@ -79,9 +80,10 @@ class NASBench201:
         """Read the table.
 
         Args:
-          path: a CSV file with a column ``arch`` and columns such as
-            ``cifar10_test_200`` (per cent), or a folder with such an
-            ``accuracies.csv``: read in a fifth of a second. Or an archive of
+          path: a CSV file (``.csv`` or ``.tsv``) with a column ``arch`` and columns
+            such as ``cifar10_test_200`` (per cent), or a folder with such an
+            ``accuracies.csv``: read in a fifth of a second. Other columns are
+            passed over. Or an archive of
             NATS-Bench's topology space, read through the package ``nats_bench``:
             a folder is read as it is asked, a file at once (minutes, above 10 GB of
             memory). All of an archive is read for the first rank, regret or best;
@@ -89,15 +91,16 @@ class NASBench201:
             contain: load only what comes from NATS-Bench itself.
 
         Raises:
-          InputError: a file that is absent, of another form, or not complete; an
-            archive without ``nats_bench`` installed.
+          InputError: a file that is absent, of another form, not complete, or whose
+            accuracies are fractions or errors; an archive without ``nats_bench``
+            installed.
         """
         path = Path(path)
         if (path / "accuracies.csv").is_file():
             path = path / "accuracies.csv"
         if not path.exists():
             raise InputError(f"{path} does not exist")
-        if path.suffix == ".csv":
+        if path.suffix.lower() in (".csv", ".tsv"):
             return NASBench201(read_csv(path))
         if (path / "meta.pickle.pbz2").is_file() or path.name.endswith(".pickle.pbz2"):
             return NASBench201(Archive(path))
@@ -303,7 +306,7 @@ def from_json(text: str) -> tuple[str, tuple[Lookup, ...]]:
       InputError: anything else.
     """
     try:
-        data = json.loads(text)
+        data = read_json(text)
         arch_str = data["arch_str"]
         lookups = tuple(_checked(Lookup(**row)) for row in data["lookups"])
     except InputError:

@@ -261,6 +261,129 @@ def test_a_table_that_is_none(tmp_path, case):
     assert str(path) in str(caught.value)
 
 
+def doubled(row: int) -> list[list[str]]:
+    """One architecture in place of another, so that it stands twice."""
+    rows = made()
+    rows[row][1] = rows[row - 1][1]
+    return rows
+
+
+def each(column: int, form) -> list[list[str]]:
+    """Every value of a column in another form."""
+    rows = made()
+    for row in rows:
+        row[column] = form(float(row[column]))
+    return rows
+
+
+#: Rows, header and what the line says; every one has the right number of rows.
+MISREAD = {
+    "fractions": (
+        lambda: each(2, lambda a: repr(a / 100)),
+        HEADER,
+        r"cifar10_test_200 of .* at most 0\.78.*: these are fractions, .*; multiply",
+    ),
+    "a column twice": (
+        made,
+        ["index", "arch", "cifar10_test_200", "cifar10_test_200", "params"],
+        "has the column cifar10_test_200 twice; which is meant",
+    ),
+    "a column in two spellings": (
+        made,
+        ["index", "arch", "imagenet16_120_test_200", "ImageNet16-120_test_200", "x"],
+        "has the column ImageNet16-120_test_200 twice",
+    ),
+    "two columns of strings": (
+        made,
+        ["arch", "arch", *HEADER[2:]],
+        "has the column arch twice",
+    ),
+    "errors by name": (
+        made,
+        [*HEADER[:2], "cifar10_error_test_200", *HEADER[3:]],
+        "cifar10_error_test_200 of .* holds no accuracies by its name",
+    ),
+    "one twice, one absent": (
+        lambda: doubled(4),
+        HEADER,
+        "15,625 rows for 15,624 architectures.*: .*~2| stands twice",
+    ),
+    "one absent": (lambda: made()[1:], HEADER, r": |none~0|\+.*none~2| is absent$"),
+    "no number": (
+        lambda: changed(7, 2, "nan"),
+        HEADER,
+        "accuracies that are not from 0 to 100",
+    ),
+    "per cent signs": (lambda: changed(7, 2, "93.6%"), HEADER, "no table of .*93.6%"),
+    "an empty field": (lambda: changed(7, 2, ""), HEADER, "no table of accuracies"),
+    "thousands": (lambda: changed(7, 2, "1,234.5"), HEADER, "no table of accuracies"),
+}
+
+
+@pytest.mark.parametrize("case", MISREAD)
+def test_a_table_that_could_be_misread_is_refused(tmp_path, case):
+    rows, header, message = MISREAD[case]
+    path = write(tmp_path / "table.csv", rows(), header)
+    with pytest.raises(InputError, match=message.replace("|", r"\|")) as caught:
+        NASBench201.load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("of", [lambda a: 100 - a, lambda a: a / 100])
+def test_other_units_of_the_published_table_are_refused(tmp_path, published_rows, of):
+    """Column by column: each is seen by itself, not by what stands beside it."""
+    for name in list(published_rows[0])[2:]:
+        rows = [[row["arch"], repr(of(float(row[name])))] for row in published_rows]
+        path = write(tmp_path / "table.csv", rows, ["arch", name])
+        with pytest.raises(InputError, match=f"^{name} of .*: these are (err|frac)"):
+            NASBench201.load(path)
+
+
+def as_text(separator: str, point: str, *, quoted: bool = False) -> str:
+    lines = [HEADER, *made()]
+    for row in lines[1:]:
+        row[2:4] = [text.replace(".", point) for text in row[2:4]]
+        row[1] = f" {row[1].replace('+', ' + ')} "
+    mark = '"' if quoted else ""
+    return "\r\n".join(
+        separator.join(f"{mark}{text}{mark}" for text in row) for row in lines
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("comma.csv", as_text(",", ".")),
+        ("mark.csv", "\ufeff" + as_text(",", ".")),
+        ("semicolon.csv", as_text(";", ",")),
+        ("points.csv", as_text(";", ".")),
+        ("tabulator.tsv", as_text("\t", ",")),
+        ("upper.CSV", as_text("\t", ".")),
+        ("quoted.csv", as_text(",", ",", quoted=True)),
+        (
+            "blanks.csv",
+            as_text(",", ".").replace("cifar10_test_200,", " cifar10_test_200 ,"),
+        ),
+        ("capitals.csv", as_text(",", ".").replace("cifar100_valid", "CIFAR100_valid")),
+    ],
+)
+def test_a_table_of_another_spelling_is_read(tmp_path, made_path, name, text):
+    (tmp_path / name).write_bytes(text.encode())
+    table, same = NASBench201.load(tmp_path / name), NASBench201.load(made_path)
+    assert table.columns == same.columns
+    for column in same.columns:
+        asked = column._asdict()
+        assert (table.accuracies(**asked) == same.accuracies(**asked)).all()
+    assert table.query(SKIPS) == same.query(SKIPS)
+
+
+def test_a_table_in_utf16_says_so(tmp_path):
+    (tmp_path / "table.csv").write_text(as_text(",", "."), encoding="utf-16")
+    with pytest.raises(InputError, match=r"no table in CSV: it is a text in UTF-16"):
+        NASBench201.load(tmp_path / "table.csv")
+
+
 def test_files_that_are_no_table(tmp_path):
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "folder.csv").mkdir()
@@ -317,6 +440,7 @@ def test_damaged_look_ups_are_refused():
         damaged(accuracy=10**400),
         damaged(dataset=None),
         damaged(more=1),
+        damaged().replace('"rank": 1', '"rank": 2, "rank": 1'),
     ):
         with pytest.raises(InputError):
             tabular.from_json(text)
