@@ -1,6 +1,11 @@
 """Weights by PyTorch's names, in files, and exported networks."""
 
+import argparse
+import gzip
+import pathlib
 import pickle
+import re
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -234,6 +239,231 @@ def test_pytorchs_own_files_are_read(tmp_path, wrapped):
     )
 
 
+def prefixed(*prefixes: str):
+    return lambda state: {"".join(prefixes) + name: a for name, a in state.items()}
+
+
+def inner(part: str):
+    """A part of the network that was wrapped by itself."""
+    return lambda state: {
+        name.replace("cells.0.", f"cells.0.{part}."): a for name, a in state.items()
+    }
+
+
+def beside(key: str, **more):
+    return lambda state: {"epoch": 3, key: state, "lr": 0.1, **more}
+
+
+def both(*wraps):
+    def wrap(state):
+        for one in wraps:
+            state = one(state)
+        return state
+
+    return wrap
+
+
+OPTIMIZER = {"state": {0: {"step": 3}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
+WRAPPED = {
+    "model": beside("model"),
+    "model_state_dict": beside("model_state_dict", optimizer=OPTIMIZER),
+    "net": beside("net", acc=97.1),
+    "network": beside("network"),
+    "another name": beside("student", optimizer=OPTIMIZER),
+    "model in state": both(beside("state_dict"), beside("state")),
+    "state_dict in model": both(beside("state_dict"), beside("model")),
+    "an average deeper": lambda state: {
+        "model": state,
+        "ema": {"state_dict": {k: v * 0 for k, v in state.items()}},
+    },
+    "an average beside": lambda state: {
+        "state_dict": state,
+        "state_dict_ema": {k: v * 0 for k, v in state.items()},
+    },
+    "compiled": prefixed("_orig_mod."),
+    "lightning": both(prefixed("model."), beside("state_dict")),
+    "parallel twice": prefixed("module.module."),
+    "compiled in parallel": prefixed("module._orig_mod."),
+    "parallel in compiled": prefixed("_orig_mod.module.model."),
+    "net in model": both(prefixed("model.net."), beside("net"), beside("model")),
+    "a compiled part": inner("_orig_mod"),
+    "sharded": inner("_fsdp_wrapped_module"),
+    "averaged": lambda state: (
+        prefixed("module.")(state) | {"n_averaged": next(iter(state.values())).sum()}
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRAPPED)
+def test_a_checkpoint_is_read_however_it_is_wrapped(tmp_path, case):
+    torch = pytest.importorskip("torch")
+    net = torch_network(TINY, TINY_SIZES, False)
+    wanted = net.state_dict()
+    path = tmp_path / "weights.ckpt"
+    torch.save(WRAPPED[case](wanted), path)
+    found = files.read(path)
+    assert set(found) == set(wanted)
+    assert all(bool((found[name] == wanted[name]).all()) for name in wanted)
+
+
+def test_prefixes_are_left_out_of_safetensors_too(tmp_path):
+    _, state = tiny_state()
+    path = tmp_path / "weights.safetensors"
+    files.write(path, prefixed("module._orig_mod.")(state))
+    assert set(files.read(path)) == set(state)
+
+
+def test_one_array_keeps_its_own_name(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    for name in ("stem.0.weight", "weight", "module"):
+        files.write(path, {name: np.ones(2, np.float32)})
+        assert list(files.read(path)) == [name]
+
+
+def arrays():
+    return {"stem.0.weight": pytest.importorskip("torch").zeros(2)}
+
+
+UNCLEAR = {
+    "two sets": (
+        lambda: {"generator": arrays(), "critic": arrays()},
+        "several sets of named arrays: generator, critic; save the one",
+    ),
+    "two usual sets": (
+        lambda: {"model": arrays(), "net": arrays()},
+        "several sets of named arrays: model, net; save",
+    ),
+    "one name twice": (
+        lambda: (
+            {"a.weight": arrays()["stem.0.weight"]}
+            | {"a._orig_mod.weight": arrays()["stem.0.weight"]}
+        ),
+        "holds 'a.weight' twice, once as 'a._orig_mod.weight'",
+    ),
+    "no arrays": (
+        lambda: {"epoch": 3, "args": {"lr": 0.1}, "note": "x"},
+        r"holds no named arrays, but a dict of epoch \(int\), args \(dict\), note",
+    ),
+    "nothing": (dict, "holds no named arrays, but a dict"),
+    "a list": (lambda: [arrays()], "holds no named arrays, but a list"),
+    "an optimizer": (lambda: OPTIMIZER, r"but a dict of state \(dict\), param_groups"),
+}
+
+
+@pytest.mark.parametrize("case", UNCLEAR)
+def test_what_a_checkpoint_holds_instead_is_said(tmp_path, case):
+    torch = pytest.importorskip("torch")
+    make, message = UNCLEAR[case]
+    path = tmp_path / "weights.pt"
+    torch.save(make(), path)
+    with pytest.raises(InputError, match=message) as error:
+        files.read(path)
+    assert "\n" not in str(error.value)
+
+
+def saved(value, **options):
+    def write(path):
+        pytest.importorskip("torch").save(value(), path, **options)
+
+    return write
+
+
+def cut(write, share):
+    def shorter(path):
+        write(path)
+        data = path.read_bytes()
+        path.write_bytes(data[: int(len(data) * share)])
+
+    return shorter
+
+
+def zipped(*names):
+    def write(path):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, "x")
+
+    return write
+
+
+def with_namespace():
+    return {"state_dict": arrays(), "args": argparse.Namespace(lr=0.1)}
+
+
+def whole_network():
+    return torch_network(TINY, TINY_SIZES, False)
+
+
+OTHER_FORM = {"_use_new_zipfile_serialization": False}
+SAVE_ALONE = r"save the arrays alone: torch\.save\(model\.state_dict\(\), FILE\)$"
+UNSAFE = {
+    "namespace": (saved(with_namespace), rf"an argparse\.Namespace .* {SAVE_ALONE}"),
+    "the same, older": (
+        saved(with_namespace, **OTHER_FORM),
+        rf"an argparse\.Namespace .* {SAVE_ALONE}",
+    ),
+    "NumPy's scalar": (
+        saved(lambda: {"state_dict": arrays(), "best": np.float64(97)}),
+        f"holds a NumPy scalar .* {SAVE_ALONE}",
+    ),
+    "NumPy's array": (
+        saved(lambda: {"a": np.zeros(3)}),
+        f"holds a NumPy array .* {SAVE_ALONE}",
+    ),
+    "a path": (
+        saved(lambda: {"a": arrays(), "p": pathlib.PurePosixPath("x")}),
+        rf"a pathlib\.PurePosixPath .* {SAVE_ALONE}",
+    ),
+    "a network": (saved(whole_network), f"holds .* {SAVE_ALONE}"),
+    "another protocol": (saved(with_namespace, pickle_protocol=4), SAVE_ALONE),
+    "a page": (lambda p: p.write_text("<!DOCTYPE html><html>"), "a web page"),
+    "a page after blanks": (lambda p: p.write_text("\n <HTML>log in"), "a web page"),
+    "a pointer": (
+        lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\noid"),
+        "a pointer of Git LFS; fetch",
+    ),
+    "nothing": (lambda p: p.write_bytes(b""), "it is empty"),
+    "half": (cut(saved(arrays), 0.5), "damaged or not whole"),
+    "nearly all": (cut(saved(arrays), 0.95), "damaged or not whole"),
+    "half, older": (cut(saved(arrays, **OTHER_FORM), 0.5), "damaged or not whole"),
+    "arrays of NumPy": (zipped("a.npy", "b.npy"), "an .npz of NumPy"),
+    "another archive": (zipped("readme.txt"), "another zip archive"),
+    "a script": (zipped("net/constants.pkl", "net/data.pkl"), "TorchScript"),
+    "compressed": (lambda p: p.write_bytes(gzip.compress(b"x" * 99)), "gzip"),
+    "a text": (lambda p: p.write_text("no weights"), "is no file of PyTorch$"),
+    "a folder": (lambda p: p.mkdir(), "it is a folder"),
+}
+
+
+@pytest.mark.parametrize("case", UNSAFE)
+def test_why_a_file_is_not_read_is_said_in_our_words(tmp_path, case):
+    pytest.importorskip("torch")
+    write, message = UNSAFE[case]
+    path = tmp_path / "weights.pt"
+    write(path)
+    with pytest.raises(
+        InputError, match=rf"weights\.pt is not read: .*{message}"
+    ) as no:
+        files.read(path)
+    told = str(no.value)
+    assert told.isprintable()  # no line break, no escape code
+    assert not re.search("weights_only|allowlist|safe_globals|trust|two options", told)
+    assert len(told) < 300 + len(str(path))
+
+
+def test_the_content_decides_whose_form_a_file_has(tmp_path):
+    torch = pytest.importorskip("torch")
+    _, state = tiny_state()
+    theirs, ours = tmp_path / "theirs.safetensors", tmp_path / "ours.pt"
+    files.write(tmp_path / "a.safetensors", state)
+    (tmp_path / "a.safetensors").rename(ours)
+    torch.save({k: torch.from_numpy(v) for k, v in state.items()}, tmp_path / "b.pt")
+    (tmp_path / "b.pt").rename(theirs)
+    for path in (ours, theirs):
+        found = files.read(path)
+        assert all((np.asarray(found[name]) == state[name]).all() for name in state)
+
+
 class Payload:
     def __reduce__(self):
         return (print, ("run",))
@@ -258,6 +488,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path, capsys):
         ("absent.pt", None, "is not there"),
         ("empty.safetensors", b"", "is not read"),
         ("broken.safetensors", b"\xff" * 64, "is not read"),
+        ("page.safetensors", b"<html>", "is not read: it is a web page"),
         ("broken.pt", b"no weights", "is not read"),
     ],
 )

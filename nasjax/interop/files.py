@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +11,9 @@ import safetensors
 import safetensors.numpy
 
 from nasjax.base import InputError
+from nasjax.interop import names, unsafe
 
-_PYTORCH = (".pt", ".pth", ".bin", ".tar")
+_PYTORCH = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 _WRITTEN = (".pt", ".pth")
 
 
@@ -19,17 +21,22 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The named arrays of a file.
 
     A PyTorch file is read without running anything it holds
-    (``weights_only=True``). A training checkpoint with a ``state_dict`` gives that;
-    the prefix ``module.`` of data-parallel training is left out.
+    (``weights_only=True``). Of a training checkpoint the arrays are taken that stand
+    under ``state_dict``, ``model_state_dict``, ``model``, ``net``, ``network``,
+    ``module`` or ``weights``, at any depth; prefixes that wrappers add to every name
+    (``module.``, ``model.``, ``net.``, ``network.``, ``_orig_mod.``) are left out, at
+    any depth too.
 
     Args:
-      path: ``.safetensors``, or ``.pt``, ``.pth``, ``.bin``, ``.tar`` of PyTorch.
+      path: ``.safetensors``, or ``.pt``, ``.pth``, ``.bin``, ``.ckpt``, ``.tar`` of
+        PyTorch. The content decides which of the two forms it is.
 
     Returns:
       ``{name: array}``, arrays of NumPy, or of PyTorch from its own files.
 
     Raises:
-      InputError: another suffix, no such file, one that is not of its form, or a
+      InputError: another suffix, no such file, one that is not of its form or holds
+        more than arrays, one without named arrays or with several sets of them, or a
         file of PyTorch's without PyTorch.
     """
     return read_with_metadata(path)[0]
@@ -40,20 +47,24 @@ def read_with_metadata(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """`read`, and the texts that a ``.safetensors`` file says beside the arrays."""
     path = pathlib.Path(path)
-    if path.suffix not in (".safetensors", *_PYTORCH):
+    if path.suffix.lower() not in (".safetensors", *_PYTORCH):
         raise InputError(
             f"{path} is not a file of weights: .safetensors, {', '.join(_PYTORCH)}"
         )
+    if path.is_dir():
+        raise InputError(f"{path} is not read: it is a folder")
     if not path.is_file():
         raise InputError(f"{path} is not there")
-    metadata: dict[str, str] = {}
-    if path.suffix == ".safetensors":
+    try:
+        found = unsafe.kind(path)
+    except OSError as error:
+        raise InputError(f"{path} is not read: {error.strerror}") from None
+    by_name = path.suffix.lower() == ".safetensors"
+    if found == "safetensors" or (by_name and found != "zip"):
         arrays, metadata = _read_safetensors(path)
     else:
-        arrays = _torch(path)
-    if arrays and all(name.startswith("module.") for name in arrays):
-        arrays = {name.removeprefix("module."): a for name, a in arrays.items()}
-    return arrays, metadata
+        arrays, metadata = _torch(path), {}
+    return names.plain(arrays, path), metadata
 
 
 def write(
@@ -91,18 +102,33 @@ def write(
                 torch.save(tensors, file)
         os.replace(temporary, path)
     except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path} cannot be written: {_first_line(error)}") from None
+        raise InputError(
+            f"{path} cannot be written: {unsafe.one_line(error)}"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _read_safetensors(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, str]]:
+    if not path.stat().st_size:
+        raise InputError(f"{path} is not read: it is empty")
     try:
         with safetensors.safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-        return safetensors.numpy.load_file(path), metadata
+            arrays = {name: _array(file, name) for name in file.keys()}  # noqa: SIM118
+        return arrays, metadata
     except (OSError, safetensors.SafetensorError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not read: {_first_line(error)}") from None
+        with path.open("rb") as file:
+            what = unsafe.mistaken(file.read(512))
+        told = f"it is {what}" if what else unsafe.one_line(error)
+        raise InputError(f"{path} is not read: {told}") from None
+
+
+def _array(file: Any, name: str) -> np.ndarray:
+    """One array; NumPy itself has no bfloat16."""
+    if file.get_slice(name).get_dtype() == "BF16":
+        raise TypeError(f"{name} is bfloat16; save it as float32")
+    return file.get_tensor(name)
 
 
 def _import_torch(path: pathlib.Path) -> Any:
@@ -119,15 +145,17 @@ def _import_torch(path: pathlib.Path) -> Any:
 def _torch(path: pathlib.Path) -> dict[str, Any]:
     torch = _import_torch(path)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        told = unsafe.not_pytorch(path)
+        if told:
+            raise InputError(f"{path} is not read: {told}")
+        # Opened here: by its name PyTorch might read it in another way.
+        with warnings.catch_warnings(), path.open("rb") as file:
+            warnings.simplefilter("ignore")  # of what is told below
+            found = torch.load(file, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path} is not read: {error.strerror or error}") from None
     except Exception as error:  # many kinds, of which none is documented
-        raise InputError(f"{path} is not read: {_first_line(error)}") from None
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not all(isinstance(k, str) for k in found):
-        raise InputError(f"{path} holds no named arrays, but a {type(found).__name__}")
-    return dict(found)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is not read: {unsafe.reason(error)}") from None
+    return names.state_dict(found, path)
