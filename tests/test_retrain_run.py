@@ -15,6 +15,7 @@ from nasjax.data import load
 from nasjax.data.augment import channel_statistics
 from nasjax.data.batches import Batch
 from nasjax.interop import files, pytorch
+from nasjax.interop import trained as interop
 from nasjax.loop import NotFiniteError, fingerprint
 from nasjax.parallel import Devices
 from nasjax.retrain.training import RESULT, WEIGHTS
@@ -113,6 +114,14 @@ def test_the_result_is_that_of_the_weights_it_leaves(undisturbed):
     mean, std = channel_statistics(load("digits", max_examples=EXAMPLES).images[used])
     test = load("digits", split="test", max_examples=50)
     images = (test.images / np.float32(255) - mean) / std
+    # The file says which images it takes, so that nobody has to know.
+    again, described = interop.load(folder / WEIGHTS)
+    said = described.images
+    assert said.shape == trained.image_shape == test.image_shape
+    np.testing.assert_allclose(said.mean, mean, rtol=1e-6)
+    np.testing.assert_allclose(said.std, std, rtol=1e-6)
+    np.testing.assert_allclose(said.normalise(test.images), images, atol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, again, variables)
     logits = network.apply(
         variables, jnp.asarray(images, jnp.float32), trained.genotype, **trained.sizes
     )

@@ -1,11 +1,12 @@
 """A trained network as one .safetensors file that says which network it is.
 
 The arrays have the names of PyTorch's DARTS networks (`pytorch`), so that other
-programs read them too; the genotype and the sizes stand in the file's metadata, so
-that nothing else is needed to run it.
+programs read them too; the genotype, the sizes and what images the network takes
+stand in the file's metadata, so that nothing else is needed to run it.
 
     trained.save("weights.safetensors", variables, genotype, dataset="cifar10", …)
     variables, settings = trained.load("weights.safetensors")
+    images = settings.images.normalise(pixels)  # uint8, 0..255
     logits = trained.apply(variables, images, settings)
 """
 
@@ -20,9 +21,11 @@ import numpy as np
 from nasjax import network
 from nasjax.base import Array, InputError, Tree
 from nasjax.genotype import Genotype
+from nasjax.genotype_text import read_json
 from nasjax.interop import files, pytorch
+from nasjax.interop.images import Images, check_fed, from_json, to_json
 
-#: Key of the metadata.
+#: Key of the metadata; one alone, for of several the order in a file is by chance.
 _KEY = "nasjax"
 
 
@@ -36,6 +39,8 @@ class Description(NamedTuple):
       num_cells: L; for NAS-Bench-201 the cells a stage, N.
       num_classes: Y.
       auxiliary: whether there is an auxiliary head.
+      images: which it takes; None in files that do not say it, as those of other
+        programs and of earlier versions.
     """
 
     genotype: Genotype
@@ -44,9 +49,10 @@ class Description(NamedTuple):
     num_cells: int
     num_classes: int
     auxiliary: bool = False
+    images: Images | None = None
 
     def sizes(self) -> dict[str, Any]:
-        """All but the genotype and the auxiliary head."""
+        """What `network.apply` takes beside the genotype."""
         return {name: getattr(self, name) for name in _SIZES}
 
 
@@ -62,6 +68,7 @@ def save(
     channels: int,
     num_cells: int,
     num_classes: int,
+    images: Images | None = None,
 ) -> Description:
     """Write trained variables; an auxiliary head in them too.
 
@@ -74,6 +81,7 @@ def save(
       channels: likewise.
       num_cells: likewise.
       num_classes: likewise.
+      images: which it takes; None where it is not known.
 
     Raises:
       InputError: variables of another network, another suffix, or a folder that
@@ -83,7 +91,7 @@ def save(
         "params", {}
     )
     described = Description(
-        genotype, dataset, channels, num_cells, num_classes, auxiliary
+        genotype, dataset, channels, num_cells, num_classes, auxiliary, images
     )
     state_dict = pytorch.to_state_dict(
         variables, genotype, **described.sizes(), auxiliary=auxiliary
@@ -107,10 +115,12 @@ def load(
         weights that do not say which network they are of without ``genotype``.
     """
     state_dict, metadata = files.read_with_metadata(path)
+    said = _from_json(metadata[_KEY], path) if _KEY in metadata else None
     if genotype is not None:
         described = describe(state_dict, genotype)
-    elif _KEY in metadata:
-        described = _from_json(metadata[_KEY], path)
+        described = described._replace(images=said and said.images)
+    elif said is not None:
+        described = said
     else:
         raise InputError(
             f"{path} does not say which network its weights are of; give its genotype"
@@ -125,7 +135,15 @@ def load(
 
 
 def apply(variables: Tree, images: Array, description: Description) -> Array:
-    """`network.apply` of what `load` returns: ``[B, H, W, c] -> [B, Y]``."""
+    """`network.apply` of what `load` returns: ``[B, H, W, c] -> [B, Y]``.
+
+    Raises:
+      InputError: images that are not as the description says, where it does: pixels
+        that are not normalised, or of another size.
+    """
+    if description.images is not None:
+        known = description.images
+        images = check_fed(images, known.shape, known)
     sizes = description.sizes()
     return network.apply(variables, images, description.genotype, **sizes)
 
@@ -165,15 +183,21 @@ def _first_axis(state_dict: Mapping[str, Any], name: str) -> int:
 
 def _to_json(description: Description) -> str:
     fields = description._asdict()
+    del fields["images"]
+    if description.images is not None:
+        fields["images"] = json.loads(to_json(description.images.check()))
     fields["genotype"] = json.loads(description.genotype.to_json())
     return json.dumps(fields)
 
 
 def _from_json(text: str, path: str | os.PathLike[str]) -> Description:
     try:
-        fields = json.loads(text)
+        fields = read_json(text)
         genotype = Genotype.from_json(json.dumps(fields.pop("genotype")))
+        images = fields.pop("images", None)
         described = Description(genotype, **fields)
+        if images is not None:
+            described = described._replace(images=from_json(json.dumps(images)))
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{path} does not say which network it is: {error}") from None
     if not isinstance(described.auxiliary, bool):

@@ -40,6 +40,14 @@ class Feed(Protocol):
     def num_bytes(self) -> int:
         """Of the training examples on the devices."""
 
+    @property
+    def mean(self) -> Any:
+        """What images are normalised by: ``[Ch]`` in units of [0, 1]."""
+
+    @property
+    def std(self) -> Any:
+        """Likewise."""
+
     def dispatch(self, step: Step, state: TrainState) -> tuple[Dispatch, Any]:
         """Compile the training; also the program, for its memory.
 

@@ -45,6 +45,8 @@ class Resident(NamedTuple):
       augmentation: of the training examples; None for none.
       devices: that share a batch.
       steps_per_epoch: batches that hold every training example once.
+      mean: ``[Ch]`` of the training examples in units of [0, 1], on the host.
+      std: likewise.
     """
 
     train: Part
@@ -54,6 +56,8 @@ class Resident(NamedTuple):
     augmentation: Augmentation | None
     devices: Devices
     steps_per_epoch: int
+    mean: np.ndarray
+    std: np.ndarray
 
     @property
     def has_valid(self) -> bool:
@@ -178,12 +182,12 @@ def resident(
     if valid_fraction:
         fraction = 1.0 - valid_fraction
         ids, held_out = split_half(seed, len(every), train_fraction=fraction)
-    statistics = tuple(map(jnp.asarray, channel_statistics(train.images[ids])))
+    mean, std = channel_statistics(train.images[ids])
 
     def part(ids: np.ndarray) -> Part:
         size = devices.batch_size
         half = lay_out(train.images, train.labels, ids, batch_size=size)
-        return devices.spread_data(Part(half, *statistics))
+        return devices.spread_data(Part(half, jnp.asarray(mean), jnp.asarray(std)))
 
     root = jax.random.fold_in(jax.random.key(seed), 1)
     return Resident(
@@ -194,4 +198,6 @@ def resident(
         augmentation=augmentation,
         devices=devices,
         steps_per_epoch=-(-len(ids) // devices.batch_size),
+        mean=mean,
+        std=std,
     )

@@ -16,6 +16,7 @@ from nasjax import budget as budgets
 from nasjax import loop
 from nasjax.base import InputError
 from nasjax.interop import trained
+from nasjax.interop.images import Images
 from nasjax.loop import Metrics
 from nasjax.progress import Progress
 from nasjax.retrain import recipe as recipes
@@ -246,7 +247,10 @@ def _conclude(training: Training, run_: loop.Run) -> Result:
     result = Result(test, valid, cost.params, cost.macs, recipe.epochs, averaged)
     state = training.feed.devices.gather_state(run_.state)
     variables = jax.device_get(state.evaluated)
-    trained.save(workdir.folder / WEIGHTS, variables, net.genotype, **net.sizes)
+    statistics = jax.device_get((training.feed.mean, training.feed.std))
+    images = Images(net.image_shape, *(tuple(map(float, s)) for s in statistics))
+    path = workdir.folder / WEIGHTS
+    trained.save(path, variables, net.genotype, **net.sizes, images=images)
     values = {f"test_{name}": value for name, value in test.items()}
     workdir.log("result", step=run_.step, epoch=recipe.epochs - 1, values=values)
     write_atomically(workdir.folder / RESULT, result.to_json() + "\n")
