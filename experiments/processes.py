@@ -9,7 +9,6 @@ process writes the workdir and prints; the others print only what goes wrong.
 import contextlib
 import os
 import re
-import resource
 import subprocess
 import sys
 import time
@@ -208,6 +207,8 @@ def _begin_relay() -> Callable[[], None]:
     Returns:
       What ends the relay, once it has said all.
     """
+    import resource  # here: Windows has none, nor several processes that need it
+
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.RLIM_INFINITY))
     together = f"not all processes have come within {START.value} s"
     arguments = ("the first process", f"{together} (--start_seconds)", _GONE)

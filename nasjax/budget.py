@@ -4,11 +4,16 @@ import contextlib
 import os
 import pathlib
 import re
-import resource
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 from nasjax.base import InputError, RunError, Tree
 
@@ -109,11 +114,13 @@ def available_bytes() -> int:
     """Memory of the first device, or of the machine where devices do not tell.
 
     Of a machine, what this process may have of it: a container or ``ulimit -v`` may
-    leave it less.
+    leave it less. Where the system does not tell (Windows), the largest number.
     """
     limits = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in limits:
         return int(limits["bytes_limit"])
+    if resource is None:
+        return sys.maxsize
     page = os.sysconf("SC_PAGE_SIZE")
     bounds = [page * os.sysconf("SC_PHYS_PAGES")]
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
@@ -175,10 +182,11 @@ def told(needed: int = 0) -> Iterator[None]:
         if not (isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text):
             raise
         asked = re.search(r"allocat\w* ([\d.,]+ ?\w*)", text)
+        there = available_bytes()
         parts = [
             f"the step takes {human(needed)}B" if needed else "",
             f"the last piece was {asked[1]}" if asked else "",
-            f"the device has {human(available_bytes())}B",
+            "" if there == sys.maxsize else f"the device has {human(there)}B",
         ]
         raise RunError(
             f"out of memory: {', '.join(filter(None, parts))}; {LESS_MEMORY} lower it"

@@ -6,7 +6,6 @@ checkpoint. One process at a time holds the folder.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
@@ -25,6 +24,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from nasjax import locks
 from nasjax.base import InputError, RunError
 from nasjax.events import Events
 from nasjax.genotype import Genotype
@@ -198,11 +198,10 @@ class Workdir:
         path = self.folder / _LOCK
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise InputError(_in_use(self.folder, _told(path))) from None
-        except OSError as error:  # a file system that has no locks
+            if not locks.take(lock):
+                os.close(lock)
+                raise InputError(_in_use(self.folder, _told(path)))
+        except OSError as error:  # a file system or a system that has no locks
             print(
                 f"warning: {self.folder} cannot be locked ({error.strerror}); no other "
                 "process may use it meanwhile",
@@ -367,14 +366,9 @@ def _holder(lock: Path) -> str:
     except OSError:
         return ""
     try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _told(lock)
-    except OSError:
-        return ""
+        return _told(lock) if locks.is_held(file) else ""
     finally:
         os.close(file)
-    return ""
 
 
 def _told(lock: Path) -> str:

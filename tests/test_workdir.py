@@ -16,7 +16,7 @@ from nasjax import spaces
 from nasjax.base import InputError, RunError
 from nasjax.genotype import Genotype, derive
 from nasjax.workdir import Workdir, differences, safe_name, write_atomically
-from tests.launching import environment
+from tests.launching import ROOT, environment
 
 CONFIG = {"seed": 0, "data": {"name": "digits"}, "search": {"epochs": 2}}
 
@@ -404,6 +404,70 @@ def test_a_folder_is_given_back(tmp_path):
         Workdir(tmp_path).check(CONFIG)
     workdir.close()
     opened(tmp_path).close()
+
+
+#: A process of a system without fcntl and resource; what it prints last is asked for.
+_WITHOUT = """
+import errno, fcntl as real, subprocess, sys, types
+import jax  # both ask for msvcrt to know Windows
+for name in ("fcntl", "resource"):
+    sys.modules[name] = None
+def locking(file, mode, count):
+    assert count == 1
+    try:
+        real.flock(file, real.LOCK_UN if mode == 0 else real.LOCK_EX | real.LOCK_NB)
+    except BlockingIOError:
+        raise OSError(errno.EACCES, "Permission denied") from None
+if sys.argv[2] == "msvcrt":
+    sys.modules["msvcrt"] = types.SimpleNamespace(
+        locking=locking, LK_NBLCK=2, LK_UNLCK=0
+    )
+from nasjax import budget
+from nasjax.base import InputError
+from nasjax.workdir import Workdir
+import experiments.search
+budget.check_fits("a step", 10**12)
+config = {"seed": 0}
+one, other = Workdir(sys.argv[1]), Workdir(sys.argv[1])
+one.check(config)
+one.open(config)
+for refused in (other.check, other.open):
+    try:
+        refused(config)
+        print("taken")
+        other.close()
+    except InputError as error:
+        print(error)
+one.close()
+other.open(config)
+other.close()
+"""
+
+
+@pytest.mark.parametrize("system", ["msvcrt", "none"])
+def test_a_system_without_fcntl_has_another_lock_or_says_so(tmp_path, system):
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT, str(tmp_path), system],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    warned = "cannot be locked (this system has neither fcntl nor msvcrt)"
+    if system == "msvcrt":
+        assert [
+            f"workdir {tmp_path} is in use by process" in line for line in told
+        ] == [
+            True,
+            True,
+        ]
+        assert warned not in done.stderr
+    else:
+        assert told == ["taken", "taken"]
+        assert f"warning: {tmp_path} {warned}" in done.stderr
 
 
 @pytest.mark.parametrize(
