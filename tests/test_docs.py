@@ -91,7 +91,7 @@ def test_every_link_between_pages_leads_somewhere():
             assert (page.parent / target).exists(), (page, target)
 
 
-@pytest.mark.parametrize("page", ["index", "your_own_data", "studies"])
+@pytest.mark.parametrize("page", ["index", "your_own_data", "studies", "what_is_read"])
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
