@@ -87,10 +87,10 @@ def on_a_part(operation, weights, x, stride, parts):
     return joined[np.arange(x.shape[0]).reshape(parts, seen).T.ravel()]
 
 
-def unrolled(weights, factors, inputs, *, space, reduction, edges=None):
+def unrolled(weights, factors, inputs, *, space, reduction, edges=None, offset=None):
     """Each node is the sum over its edges and their operations, nothing shared.
 
-    Of ``edges``, ``{edge: operations}``, or else of all.
+    Of ``edges``, ``{edge: operations}``, or else of all; each adds its ``offset``.
     """
     if edges is None:
         edges = dict.fromkeys(range(space.num_edges), range(space.num_ops))
@@ -108,6 +108,8 @@ def unrolled(weights, factors, inputs, *, space, reduction, edges=None):
             y = on_a_part(operation, weight, states[source], stride, parts)
             factor = factors[edge, space.operations.index(operation)]
             states[target] = states[target] + factor * y
+        if offset is not None:
+            states[target] = states[target] + offset[edge]
     return jnp.concatenate([states[state] for state in space.output])
 
 
@@ -223,6 +225,40 @@ def test_path_has_the_values_and_gradients_of_the_unrolled_sum(key, kind, shift)
         weights, factors, inputs, jnp.asarray(operation, jnp.int32), jnp.asarray(active)
     )
     assert_trees_close(actual, value_and_pull(plain, weights, factors, inputs))
+
+
+@pytest.mark.parametrize("kind", ["darts-reduce, half", "nasbench201"])
+def test_an_offset_is_added_to_the_output_of_every_active_edge(key, kind):
+    """Of `none` too; its gradient is the sum of that of the edge's output."""
+    space, reduction = KINDS[kind]
+    edges = np.arange(space.num_edges)
+    operation, active = edges % space.num_ops, edges != 1
+    chosen = {int(edge): [int(operation[edge])] for edge in edges[active]}
+    assert {space.operations[at].is_zero for [at] in chosen.values()} == {True, False}
+    settings = {"space": space, "reduction": reduction}
+
+    def cell(weights, factors, offset, inputs):
+        path = Path(
+            jnp.asarray(operation, jnp.int32),
+            factors,
+            jnp.asarray(active),
+            None,
+            offset,
+        )
+        return apply_cell(weights, path, inputs, context=CONTEXT, **settings)
+
+    def plain(weights, factors, offset, inputs):
+        every = jnp.broadcast_to(factors[:, None], (space.num_edges, space.num_ops))
+        return unrolled(weights, every, inputs, edges=chosen, offset=offset, **settings)
+
+    arguments = (
+        random_weights(key, space, reduction=reduction),
+        jnp.linspace(0.4, 1.3, space.num_edges),
+        jnp.linspace(-1.0, 2.0, space.num_edges),
+        random_inputs(space),
+    )
+    actual = compiled(functools.partial(value_and_pull, cell))(*arguments)
+    assert_trees_close(actual, value_and_pull(plain, *arguments), 2e-4)
 
 
 @pytest.mark.parametrize("reduction", [False, True])

@@ -473,3 +473,16 @@ def test_second_derivatives(case):
         rtol=2e-2,
         eps=1e-2,
     )
+
+
+def test_raised_adds_a_scalar_and_sums_its_gradient_in_float32():
+    """A sum in bfloat16 ends at 256, where adding 1 changes nothing."""
+    x = jnp.zeros((2, 3, 8, 8, 16), jnp.bfloat16)
+    offset = jnp.array([0.5, -2.0])
+    y, pull = jax.vjp(primitives.raised, x, offset)
+    assert y.dtype == x.dtype
+    np.testing.assert_array_equal(np.asarray(y, np.float32)[:, 0, 0, 0, 0], offset)
+    cotangent = jnp.stack([jnp.ones(x.shape[1:]), jnp.full(x.shape[1:], 2.0)])
+    x_bar, offset_bar = pull(cotangent.astype(jnp.bfloat16))
+    np.testing.assert_array_equal(np.asarray(x_bar, np.float32), cotangent)
+    np.testing.assert_array_equal(offset_bar, [3072.0, 6144.0])

@@ -28,7 +28,7 @@ def plain(constant, weights, factors, paths, first, begun):
     states = constant.before(first)
     for stage, own in zip(constant.stages, weights, strict=True):
         kind = stage.cell_type
-        path = paths[kind]._replace(weight=factors[kind])
+        path = stack._with_factors(paths[kind], factors[kind])
         begun = stage.begin(own.around, states)
         states = stack._mixed_stage(stage, own, path, states, begun)
     return states[-1]
@@ -43,7 +43,7 @@ def plain_choice(norm_axis, index, entries, kernel, x):
     return lax.select_n(index, *entries, made)
 
 
-def random_path(space, seed, *, drop=False):
+def random_path(space, seed, *, drop=False, offset=False):
     rng = np.random.default_rng(seed)
     edges = space.num_edges
     keys = jax.random.split(jax.random.key(seed), edges)
@@ -52,10 +52,11 @@ def random_path(space, seed, *, drop=False):
         jnp.asarray(rng.uniform(0.5, 1.5, edges), jnp.float32),
         jnp.asarray(rng.random(edges) < 0.8),
         Drop(keys, jnp.full(edges, 0.2)) if drop else None,
+        jnp.asarray(rng.normal(size=edges), jnp.float32) if offset else None,
     )
 
 
-def problem(name, num_cells, stem):
+def problem(name, num_cells, stem, *, offset):
     """A small network's loss of its weights and of its paths' factors, and both."""
     space = spaces.SPACES[name]()
     if name == "darts":  # fewer candidates compile sooner
@@ -72,14 +73,14 @@ def problem(name, num_cells, stem):
         **({"stem": stem} if stem != "cifar" else {}),
     )
     weights = net.init(jax.random.key(0))
-    paths = {kind: random_path(space, 1) for kind in space.cell_types}
+    paths = {kind: random_path(space, 1, offset=offset) for kind in space.cell_types}
     images = jax.random.normal(jax.random.key(2), (3, size, size, 1))
 
     def loss(weights, factors):
-        runs = {kind: paths[kind]._replace(weight=factors[kind]) for kind in paths}
+        runs = {kind: stack._with_factors(paths[kind], factors[kind]) for kind in paths}
         return (net.apply(weights, runs, images) ** 2).sum()
 
-    return loss, weights, {kind: path.weight for kind, path in paths.items()}
+    return loss, weights, {kind: stack._factors(path) for kind, path in paths.items()}
 
 
 def first_derivative(loss, *arguments):
@@ -105,19 +106,19 @@ def second_derivative(loss, *arguments):
 # Lengths with one cell, with two and with more in a stage, and with entries from
 # outside in the middle of one.
 @pytest.mark.parametrize(
-    ("name", "num_cells", "stem", "derivative"),
+    ("name", "num_cells", "stem", "derivative", "offset"),
     [
-        ("darts", 2, "cifar", first_derivative),
-        ("darts", 10, "cifar", first_derivative),
-        ("darts", 3, "imagenet", first_derivative),
-        ("nasbench201", 2, "cifar", first_derivative),
-        ("darts", 2, "cifar", second_derivative),
+        ("darts", 2, "cifar", first_derivative, False),
+        ("darts", 10, "cifar", first_derivative, True),
+        ("darts", 3, "imagenet", first_derivative, False),
+        ("nasbench201", 2, "cifar", first_derivative, True),
+        ("darts", 2, "cifar", second_derivative, False),
     ],
 )
 def test_gradients_are_those_of_autodiff(
-    name, num_cells, stem, derivative, monkeypatch
+    name, num_cells, stem, derivative, offset, monkeypatch
 ):
-    loss, *arguments = problem(name, num_cells, stem)
+    loss, *arguments = problem(name, num_cells, stem, offset=offset)
     ours = compiled(lambda *x: derivative(loss, *x))(*arguments)
     calls = []
 

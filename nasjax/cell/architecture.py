@@ -41,23 +41,35 @@ class Path(NamedTuple):
       weight: ``[E]`` its factor.
       active: ``[E]`` bool; an edge that is not active adds nothing, at no cost.
       drop: noise for operations that ask for it; None for none.
+      offset: ``[E]`` scalar that an active edge adds to every value of its output,
+        whatever it runs; None for none.
     """
 
     operation: Array
     weight: Array
     active: Array
     drop: Drop | None = None
+    offset: Array | None = None
 
 
-def to_path(choice: Array) -> Path:
+def to_path(choice: Array, *, unchosen: bool = False) -> Path:
     """The path of a one-hot choice ``[..., E, O]``, every edge active.
 
     Its weights are the choice's own ones, with their gradient: what a straight-through
     sample hands back to alpha through the operation that was run.
+
+    Args:
+      choice: one-hot, ``[..., E, O]``.
+      unchosen: the choice's zeros, added up, are the path's offsets: so it hands back
+        a gradient through the operations that were not run, too.
     """
     operation = jnp.argmax(choice, axis=-1).astype(jnp.int32)
     weight = jnp.take_along_axis(choice, operation[..., None], axis=-1)[..., 0]
-    return Path(operation, weight, jnp.ones(operation.shape, bool))
+    path = Path(operation, weight, jnp.ones(operation.shape, bool))
+    if not unchosen:
+        return path
+    chosen = jax.nn.one_hot(operation, choice.shape[-1], dtype=bool)
+    return path._replace(offset=jnp.where(chosen, 0, choice).sum(axis=-1))
 
 
 def for_cell(architecture: Mixture | Path, number: Array | int) -> Mixture | Path:

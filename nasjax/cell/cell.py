@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nasjax import primitives
 from nasjax.base import Array, Tree
 from nasjax.cell.architecture import Mixture, Path
 from nasjax.cell.edges import edge_groups
@@ -108,6 +109,11 @@ def run_cell(
         empty = jnp.zeros((num_nodes, *entry.shape[1:]), entry.dtype)
         states = jnp.concatenate([entry, empty])
         first = 0
+    if isinstance(architecture, Path) and architecture.offset is not None:
+        # Ahead of the loops: a node is the sum of what its edges add to it.
+        offset = jnp.where(architecture.active, architecture.offset, 0)
+        states = _raised(offset, states, space)
+        architecture = architecture._replace(offset=None)
     finished = _finished(space, known, states)
     found = []
     for number, group in enumerate(edge_groups(space, reduction=reduction)):
@@ -132,6 +138,13 @@ def run_cell(
         output = jnp.stack([states[node - first] for node in space.output])
         kept = states
     return output.reshape(-1, *output.shape[2:]), Left(tuple(found), kept)
+
+
+def _raised(offset: Array, states: Array, space: SearchSpace) -> Array:
+    """The states of a cell that begins, its nodes raised by their edges' offsets."""
+    numbers = np.arange(space.num_states - len(states), space.num_states)
+    into = numbers[:, None] == np.array([target for _, target in space.edges])
+    return primitives.raised(states, jnp.where(into, offset[None], 0).sum(axis=1))
 
 
 def _holds_nodes(space: SearchSpace) -> bool:

@@ -17,6 +17,7 @@ from nasjax.primitives.norm import batch_norm as batch_norm
 from nasjax.primitives.norm import normalised as normalised
 from nasjax.primitives.norm import pull_normalised as pull_normalised
 from nasjax.primitives.norm import pull_weighted_norm as pull_weighted_norm
+from nasjax.primitives.norm import raised as raised
 from nasjax.primitives.norm import weighted as weighted
 from nasjax.primitives.pooling import avg_pool_2x2 as avg_pool_2x2
 from nasjax.primitives.pooling import avg_pool_3x3 as avg_pool_3x3

@@ -235,3 +235,25 @@ def _weighted_backward(
 
 
 weighted.defvjp(_weighted_forward, _weighted_backward)
+
+
+@jax.custom_vjp
+def raised(x: Array, offset: Array) -> Array:
+    """``x`` ``[N, C, H, W, B]`` plus a scalar ``[N]`` each, in the dtype of ``x``.
+
+    The gradient of the scalars is summed in float32, as that of `weighted` is.
+    """
+    return x + offset.astype(x.dtype)[:, None, None, None, None]
+
+
+def _raised_forward(x: Array, offset: Array) -> tuple[Array, Array]:
+    return raised(x, offset), offset
+
+
+def _raised_backward(offset: Array, cotangent: Array) -> tuple[Array, Array]:
+    rows = cotangent.reshape(-1, *cotangent.shape[2:]).astype(jnp.float32)
+    channels = apart(_sum_per_channel)(rows).reshape(len(offset), -1)
+    return cotangent, channels.sum(axis=1).astype(offset.dtype)
+
+
+raised.defvjp(_raised_forward, _raised_backward)

@@ -82,7 +82,7 @@ def run_stack(
     used = {stage.cell_type: architecture[stage.cell_type] for stage in stages}
     paths = {name: runs for name, runs in used.items() if isinstance(runs, Path)}
     if len(paths) == len(used):
-        factors = {name: path.weight for name, path in paths.items()}
+        factors = {name: _factors(path) for name, path in paths.items()}
         # An array that is read twice, such as a stem's output, is kept once.
         distinct = {id(state): state for state in states}
         places = tuple(list(distinct).index(id(state)) for state in states)
@@ -132,6 +132,21 @@ def _only_cell(
 # --- paths ----------------------------------------------------------------------
 
 
+class _Factors(NamedTuple):
+    """What of a path has a gradient; the rest is integers and keys."""
+
+    weight: Array
+    offset: Array | None
+
+
+def _factors(path: Path) -> _Factors:
+    return _Factors(path.weight, path.offset)
+
+
+def _with_factors(path: Path, factors: _Factors) -> Path:
+    return path._replace(**factors._asdict())
+
+
 class _Stack(NamedTuple):
     """What is constant in a stack: its stages, and where its first states stand."""
 
@@ -174,7 +189,7 @@ class _Ran(NamedTuple):
 def _run_paths(
     stack: _Stack,
     weights: tuple[StageWeights, ...],
-    factors: dict[str, Array],
+    factors: dict[str, _Factors],
     paths: dict[str, Path],
     first: tuple[Array, ...],
     begun: Begun,
@@ -185,7 +200,7 @@ def _run_paths(
 def _paths_forward(
     stack: _Stack,
     weights: tuple[StageWeights, ...],
-    factors: dict[str, Array],
+    factors: dict[str, _Factors],
     paths: dict[str, Path],
     first: tuple[Array, ...],
     begun: Begun,
@@ -195,7 +210,7 @@ def _paths_forward(
     for index, (stage, own) in enumerate(zip(stack.stages, weights, strict=True)):
         if index:
             begun, pull_begin = jax.vjp(stage.begin, own.around, states)
-        path = paths[stage.cell_type]._replace(weight=factors[stage.cell_type])
+        path = _with_factors(paths[stage.cell_type], factors[stage.cell_type])
         outputs = _run_stage(stage, own, path, states, begun)
         ran.append(_Ran(begun, pull_begin, outputs))
         states = outputs.after(states)
@@ -259,19 +274,19 @@ def _paths_backward(
         pull = partial(
             _pull_stage,
             stage,
-            paths[kind]._replace(weight=factors[kind]),
+            _with_factors(paths[kind], factors[kind]),
             weights[index],
             ran[index],
             bars,
         )
         own, factor_bar, begun_bar, bars = once_there(bars[-1], pull)
-        factor_bars[kind] += factor_bar
+        factor_bars[kind] = jax.tree.map(jnp.add, factor_bars[kind], factor_bar)
         weight_bars.append(own)
     first_bars = list(map(jnp.zeros_like, first))
     for place, bar in zip(stack.places, bars, strict=True):
         if bar is not None:
             first_bars[place] += bar
-    path_bars = jax.tree.map(no_gradient, paths)  # their weights came as factors
+    path_bars = jax.tree.map(no_gradient, paths)  # theirs came as factors
     weight_bars.reverse()
     return tuple(weight_bars), factor_bars, path_bars, tuple(first_bars), begun_bar
 
@@ -281,8 +296,8 @@ _run_paths.defvjp(_paths_forward, _paths_backward)
 
 def _pull_stage(
     stage: Stage, path: Path, weights: StageWeights, ran: _Ran, bars: States
-) -> tuple[StageWeights, Array, Begun, Start]:
-    """Cotangents of a stage's weights, its path's weights and what it begins with.
+) -> tuple[StageWeights, _Factors, Begun, Start]:
+    """Cotangents of a stage's weights, its path's factors and what it begins with.
 
     And of the states before it, None where only what the first stage begins with, which
     is given to it, has read them.
@@ -300,11 +315,11 @@ def _pull_stage(
     def run(
         shared: Tree, own: Tree, reads: Start, *, number: Array, known: Known
     ) -> Array:
-        around, factor, entries = shared
-        runs = path._replace(weight=factor)
+        around, factors, entries = shared
+        runs = _with_factors(path, factors)
         return stage.run(around, own, entries, number, reads, runs, known)[0]
 
-    shared = around, path.weight, entries
+    shared = around, _factors(path), entries
     inside = bars[-min(stage.length, len(bars)) :]
     if stage.length == 1:
         pulled = _pull_only(run, shared, edges, start, outputs, inside)
