@@ -6,7 +6,7 @@ retraining, look-up and report.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -222,6 +222,23 @@ def format_arch_str(edges: Cell) -> str:
             nodes.append("|")
         nodes[-1] += f"{operation}~{source}|"
     return "+".join(nodes)
+
+
+def kept_edges(
+    genotype: Genotype, cell_type: str
+) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Operation and (source, target) of each edge that a cell keeps.
+
+    >>> list(kept_edges(Genotype("nasbench201", arch_str="|none~0|"), "cell"))
+    [('none', (0, 1))]
+    """
+    target = 0
+    for index, (operation, source) in enumerate(genotype.cells.get(cell_type, ())):
+        if genotype.arch_str:
+            target += source == 0
+        else:
+            target = index // 2 + 2
+        yield operation, (source, target)
 
 
 def derive(space: "SearchSpace", alpha: Mapping[str, Any]) -> Genotype:

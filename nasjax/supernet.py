@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nasjax import ops, primitives
 from nasjax.base import Array, Key, Tree
 from nasjax.cell import Mixture, Path
+from nasjax.genotype import Genotype, kept_edges
 from nasjax.space import SearchSpace
 
 #: Multiply-accumulates of a cell's edges, ``[E][O]`` -> of those that are run.
@@ -152,6 +154,34 @@ def _check_stem(stem: str, space: SearchSpace, channels: int) -> None:
         raise ValueError(f"{stem=} is of the space darts, not of {space.name}")
     if stem == "imagenet" and channels % 2:
         raise ValueError(f"{channels=} is odd; ImageNet's stem halves it")
+
+
+def derived_architecture(space: SearchSpace, genotype: Genotype) -> Architecture:
+    """A genotype as a path through the supernet: its edges at weight 1, no others.
+
+    Args:
+      space: of the supernet, as the method adapted it.
+      genotype: of that space.
+
+    Raises:
+      ValueError: an edge or an operation that the space does not have.
+    """
+    cells = {}
+    for name in space.cell_types:
+        operation = np.zeros(space.num_edges, np.int32)
+        active = np.zeros(space.num_edges, bool)
+        for kept, edge in kept_edges(genotype, name):
+            if edge not in space.edges or kept not in space.primitives:
+                raise ValueError(
+                    f"{kept} on edge {edge[1]}←{edge[0]} is not of {space.name} with "
+                    f"{', '.join(space.primitives)}"
+                )
+            place = space.edges.index(edge)
+            operation[place] = space.primitives.index(kept)
+            active[place] = True
+        weight = jnp.ones(space.num_edges)
+        cells[name] = Path(jnp.asarray(operation), weight, jnp.asarray(active))
+    return cells
 
 
 def count(weights: Tree) -> int:

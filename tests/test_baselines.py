@@ -1,5 +1,6 @@
 """GDAS, SNAS, PC-DARTS and random search, and the choice that ends the last."""
 
+import functools
 import itertools
 import math
 
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 import scipy
 
-from nasjax import methods, schedules, spaces
-from nasjax.cell import Mixture, Path, apply_cell
+from nasjax import methods, ops, schedules, spaces
+from nasjax.cell import Mixture, Path, apply_cell, cell_template
 from nasjax.data.batches import epoch_order, take
 from nasjax.methods.pc_darts import edge_name
 from nasjax.ops import PLAIN
@@ -77,6 +78,98 @@ def test_gdas_sharpens_its_gradient_with_progress(key):
         chosen = np.eye(5)[np.asarray(operation)]
         own = (soft * chosen).sum(axis=1, keepdims=True)
         np.testing.assert_allclose(value, own * (chosen - soft) / tau, atol=1e-5)
+
+
+def published_cell(hard, index, weights, x, space):
+    """A NAS-Bench-201 cell of the published search, in plain JAX.
+
+    Of an edge, the operation chosen times its hard weight, plus the hard weights of the
+    others, as scalars.
+    """
+    nodes = [x] + [jnp.zeros_like(x)] * (space.num_states - 1)
+    for edge, (source, target) in enumerate(space.edges):
+        for number, operation in enumerate(space.operations):
+            term = hard[edge, number]
+            if number == index[edge]:
+                own = jax.tree.map(lambda a: a[edge], weights.get(operation.name, {}))  # noqa: B023
+                term = term * operation.apply(own, nodes[source], 1, PLAIN)
+            nodes[target] = nodes[target] + term
+    return nodes[-1]
+
+
+def test_gdas_passes_the_gradient_of_what_it_did_not_choose(key):
+    """Of a whole cell, `none` and inner edges among them, as the published code has it.
+
+    The forward pass is the same with and without.
+    """
+    space, method = spaces.nasbench201(), methods.gdas(unchosen_gradient=True)
+    weights = ops.draw(key, cell_template(space, channels=4, reduction=False))
+    x = jax.random.normal(jax.random.key(1), (4, 6, 6, 3))
+    alpha, progress = uneven(space)["cell"], jnp.float32(0.8)  # tau 2.08
+    wave = jnp.cos(1.7 * jnp.arange(x.size, dtype=jnp.float32)).reshape(x.shape)
+
+    def ours(alpha, weights, x, method=method):
+        runs = method.relax(key, {"cell": alpha}, progress, space)["cell"]
+        settings = {"space": space, "reduction": False, "context": PLAIN}
+        y = apply_cell(weights, runs, (x,), **settings)
+        return (wave * (y + 0.3 * y**2)).sum(), y
+
+    (subkey,) = jax.random.split(key, 1)
+    noise = jax.random.gumbel(subkey, (6, 5))
+    index = np.asarray(jnp.argmax(alpha + noise, axis=1))
+    assert 0 in index  # none
+    assert len(set(index.tolist())) > 2
+
+    def theirs(alpha, weights, x):
+        soft = jax.nn.softmax((alpha + noise) / 2.08)
+        one_hot = jnp.asarray(np.eye(5, dtype=np.float32)[index])
+        hard = one_hot - jax.lax.stop_gradient(soft) + soft
+        y = published_cell(hard, index, weights[0], x, space)
+        return (wave * (y + 0.3 * y**2)).sum(), y
+
+    def gradients(loss):
+        run = compiled(jax.grad(loss, (0, 1, 2), has_aux=True))
+        return run(alpha, weights, x)
+
+    with_it, y = gradients(ours)
+    expected, _ = gradients(theirs)
+    for a, b in zip(jax.tree.leaves(with_it), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=5e-5 * float(jnp.abs(b).max()))
+    without, same = gradients(functools.partial(ours, method=methods.gdas()))
+    np.testing.assert_array_equal(y, same)
+    assert np.abs(without[0] - with_it[0]).max() > 0.1 * np.abs(with_it[0]).max()
+
+
+def test_the_gradient_of_one_edge_of_gdas_is_its_formula(key):
+    """(<g, y> - sum g) h_n (1[n = m] - h_m) / tau, of the operation n that ran."""
+    space = spaces.nasbench201()._replace(edges=((0, 1),), output=(1,))
+    method, tau = methods.gdas(unchosen_gradient=True), 5.05
+    weights = ops.draw(key, cell_template(space, channels=2, reduction=False))
+    x = jax.random.normal(jax.random.key(1), (2, 4, 4, 3))
+    g = jax.random.normal(jax.random.key(2), x.shape)
+    alpha = jnp.zeros((1, 5))
+
+    @compiled
+    def gradient(key):
+        def loss(alpha):
+            runs = method.relax(key, {"cell": alpha}, jnp.float32(0.5), space)["cell"]
+            settings = {"space": space, "reduction": False, "context": PLAIN}
+            y = apply_cell(weights, runs, (x,), **settings)
+            return jnp.vdot(g, y), (y, runs.operation)
+
+        return jax.grad(loss, has_aux=True)(alpha)
+
+    drawn = set()
+    for one in jax.random.split(key, 12):
+        value, (y, [chosen]) = gradient(one)
+        (subkey,) = jax.random.split(one, 1)
+        soft = scipy.special.softmax(np.float64(jax.random.gumbel(subkey, (5,))) / tau)
+        outer = np.vdot(np.float64(g), np.float64(y)) - np.float64(g).sum()
+        expected = outer * soft[chosen] * (np.eye(5)[chosen] - soft) / tau
+        np.testing.assert_allclose(value[0], expected, rtol=1e-4, atol=1e-5)
+        drawn.add(int(chosen))
+    assert 0 in drawn  # none, whose own output is zero
+    assert len(drawn) > 2
 
 
 # --- SNAS -----------------------------------------------------------------------

@@ -330,13 +330,20 @@ def described(method: methods.Method) -> Any:
     )
 
 
-def edges_run(method: methods.Method) -> list[int]:
-    """Edges that a sampled cell of the DARTS space runs; none of a mixture's."""
+def edges_run(method: methods.Method) -> list[tuple[int, bool]]:
+    """Edges that a sampled cell of the DARTS space runs, and whether they have offsets.
+
+    None of a mixture's.
+    """
     space = method.adapt(build.spaces.SPACES["darts"]())
     alpha = method.init(jax.random.key(0), space)
     key, at = jax.random.key(1), jnp.float32(0.5)
     cells = method.relax(key, alpha, at, space).values()
-    return [int(cell.active.sum()) for cell in cells if isinstance(cell, Path)]
+    return [
+        (int(cell.active.sum()), cell.offset is not None)
+        for cell in cells
+        if isinstance(cell, Path)
+    ]
 
 
 def drawn(method: methods.Method) -> Any:
@@ -534,6 +541,8 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
     "method.js_rate": ({"method.js_step": "decoupled"}, 1e-3),
     "method.project": ({}, "never"),
     "method.order": ({}, 1),
+    "method.unchosen_gradient": ({"method.unchosen_gradient": False}, True),
+    "method.fixed_reduction": ({}, True),
     "method.alpha_scale": ({}, 1e-2),
     "search.epochs": ({}, 3),
     "search.batch_size": ({}, 8),
@@ -565,12 +574,13 @@ OF_ANALYSIS = {
     "analysis.ranking_architectures",
 }
 #: Their use shows in what is complained of: no data there, another method's fields,
-#: ImageNet's fields of other data and another space.
+#: ImageNet's fields of other data and another space, a reduction cell where none is.
 COMPLAINTS = {
     "data.name",
     "data.data_dir",
     "data.class_fraction",
     "method.name",
+    "method.fixed_reduction",
     "supernet.stem",
 }
 #: The quickest of each method.

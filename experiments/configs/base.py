@@ -153,7 +153,13 @@ def gdas() -> ConfigDict:
     """GDAS's search: DARTS's settings for 250 epochs."""
     config = default()
     config.method = ConfigDict(
-        {"name": "gdas", "temperature": "linear(10, 0.1)", "alpha_scale": 1e-3}
+        {
+            "name": "gdas",
+            "temperature": "linear(10, 0.1)",
+            "alpha_scale": 1e-3,
+            "unchosen_gradient": False,  # alpha's, through operations not run
+            "fixed_reduction": False,  # GDAS (FRC): the reduction cell is given
+        }
     )
     config.search.epochs = 250
     return config

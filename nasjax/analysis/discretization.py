@@ -1,15 +1,9 @@
 """What a supernet loses when it is cut down to the derived architecture."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
-import jax.numpy as jnp
-import numpy as np
-
-from nasjax.cell import Path
-from nasjax.genotype import Genotype
-from nasjax.space import SearchSpace
-from nasjax.supernet import Architecture
+from nasjax.genotype import kept_edges as kept_edges
+from nasjax.supernet import derived_architecture as derived_architecture
 
 
 class Discretization(NamedTuple):
@@ -24,51 +18,6 @@ class Discretization(NamedTuple):
     before: float
     after: float
     gap: float
-
-
-def kept_edges(
-    genotype: Genotype, cell_type: str
-) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Operation and (source, target) of each edge that a cell keeps.
-
-    >>> list(kept_edges(Genotype("nasbench201", arch_str="|none~0|"), "cell"))
-    [('none', (0, 1))]
-    """
-    target = 0
-    for index, (operation, source) in enumerate(genotype.cells.get(cell_type, ())):
-        if genotype.arch_str:
-            target += source == 0
-        else:
-            target = index // 2 + 2
-        yield operation, (source, target)
-
-
-def derived_architecture(space: SearchSpace, genotype: Genotype) -> Architecture:
-    """A genotype as a path through the supernet: its edges at weight 1, no others.
-
-    Args:
-      space: of the supernet, as the method adapted it.
-      genotype: of that space.
-
-    Raises:
-      ValueError: an edge or an operation that the space does not have.
-    """
-    cells = {}
-    for name in space.cell_types:
-        operation = np.zeros(space.num_edges, np.int32)
-        active = np.zeros(space.num_edges, bool)
-        for kept, edge in kept_edges(genotype, name):
-            if edge not in space.edges or kept not in space.primitives:
-                raise ValueError(
-                    f"{kept} on edge {edge[1]}←{edge[0]} is not of {space.name} with "
-                    f"{', '.join(space.primitives)}"
-                )
-            place = space.edges.index(edge)
-            operation[place] = space.primitives.index(kept)
-            active[place] = True
-        weight = jnp.ones(space.num_edges)
-        cells[name] = Path(jnp.asarray(operation), weight, jnp.asarray(active))
-    return cells
 
 
 def discretization_gap(before: float, after: float) -> Discretization:
