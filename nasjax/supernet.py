@@ -34,6 +34,8 @@ class Settings(NamedTuple):
         and losses are float32.
       context: how the operations are computed.
       stem: one of `STEMS`.
+      residual_affine: whether the batch normalisation in the residual blocks of
+        NAS-Bench-201 has scale and offset.
     """
 
     channels: int
@@ -43,6 +45,7 @@ class Settings(NamedTuple):
     dtype: Any
     context: ops.Context
     stem: str = "cifar"
+    residual_affine: bool = False
 
 
 class Supernet(NamedTuple):
@@ -82,6 +85,7 @@ def build(
     dtype: Any = jnp.float32,
     depthwise: str = "auto",
     stem: str = "cifar",
+    residual_affine: bool = False,
     axis_name: str | None = None,
     synchronised: bool = True,
 ) -> Supernet:
@@ -98,6 +102,9 @@ def build(
       depthwise: form of the depthwise convolution (`primitives.depthwise`).
       stem: "cifar" keeps the resolution, "imagenet" brings 224 pixels to 28; the
         latter in the DARTS space alone.
+      residual_affine: the batch normalisation in the residual blocks of NAS-Bench-201
+        has scale and offset, as in the benchmark's search code; without (our
+        default) nothing is affine between stem and head.
       axis_name: of the devices that share a batch; None on one device.
       synchronised: batch normalisation over the batch of all devices (n devices
         give what one gives), not of each.
@@ -118,6 +125,10 @@ def build(
             f"{depthwise=} is not one of {', '.join(primitives.DEPTHWISE_FORMS)}"
         )
     _check_stem(stem, space, channels)
+    if residual_affine and space.name != "nasbench201":
+        raise ValueError(
+            f"{residual_affine=} is of the space nasbench201, not of {space.name}"
+        )
     sizes = {
         "channels": channels,
         "num_cells": num_cells,
@@ -143,6 +154,7 @@ def build(
         jnp.dtype(allowed[name]),
         context,
         stem,
+        residual_affine,
     )
     return space.skeleton(space, settings)
 

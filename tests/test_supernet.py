@@ -341,6 +341,67 @@ def test_the_nasbench201_supernet_has_the_count_of_its_layers(channels, cells, c
     assert supernet.count(shapes(net)) == expected
 
 
+def test_affine_residual_blocks_have_scale_and_offset_and_train_them():
+    """Of C to 2C and 2C to 4C, two each; at their start they change nothing."""
+    c = 4
+    sizes = {"channels": c, "num_cells": 1, "image_shape": (8, 8, 1)}
+    plain, affine = (
+        supernet.build(spaces.nasbench201(), residual_affine=on, **sizes)
+        for on in (False, True)
+    )
+    added = supernet.count(shapes(affine)) - supernet.count(shapes(plain))
+    assert added == 2 * 2 * (2 * c + 4 * c)
+    weights = affine.init(jax.random.key(0))
+    images = jax.random.normal(jax.random.key(1), (4, 8, 8, 1))
+    runs = {"cell": Path(jnp.full(6, 3, jnp.int32), jnp.ones(6), jnp.ones(6, bool))}
+
+    def loss(weights, net):
+        logits = net.apply(weights, runs, images)
+        return (logits**2).sum(), logits
+
+    gradient, logits = compiled(
+        jax.grad(functools.partial(loss, net=affine), has_aux=True)
+    )(weights)
+    kernels = [
+        {name: block[name] for name in ("first", "second", "shortcut")}
+        for block in weights["residuals"]
+    ]
+    same = compiled(functools.partial(loss, net=plain))(
+        {**weights, "residuals": tuple(kernels)}
+    )[1]
+    np.testing.assert_allclose(logits, same, rtol=1e-5, atol=1e-5)
+    # Finite differences along one direction of all scales and offsets.
+    rng, h = np.random.default_rng(0), 1e-2
+    norms = [
+        {name: block[name] for name in ("first_norm", "second_norm")}
+        for block in weights["residuals"]
+    ]
+    direction = jax.tree.map(
+        lambda a: jnp.asarray(rng.normal(size=a.shape) / 10, jnp.float32), norms
+    )
+    value = compiled(lambda weights: loss(weights, affine)[0])
+
+    def moved(step):
+        blocks = [
+            {**block, **jax.tree.map(lambda a, d: a + step * d, own, along)}
+            for block, own, along in zip(
+                weights["residuals"], norms, direction, strict=True
+            )
+        ]
+        return float(value({**weights, "residuals": tuple(blocks)}))
+
+    slope = sum(
+        float(jnp.vdot(block[name][part], along[name][part]))
+        for block, along in zip(gradient["residuals"], direction, strict=True)
+        for name in along
+        for part in along[name]
+    )
+    assert abs(slope) > 1e-2
+    np.testing.assert_allclose((moved(h) - moved(-h)) / (2 * h), slope, rtol=0.02)
+    with pytest.raises(ValueError, match="residual_affine=True is of the space nasb"):
+        supernet.build(spaces.darts(), residual_affine=True)
+
+
 def test_partial_channels_shrink_the_edges_and_nothing_else():
     """Weights and multiply-accumulates of operations on C/4 channels."""
     whole, part = (

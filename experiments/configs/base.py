@@ -50,6 +50,7 @@ def default() -> ConfigDict:
                 "dtype": "float32",  # of the activations; or bfloat16
                 "depthwise": "auto",  # auto, banded, grouped, shift
                 "synchronised": True,  # batch norm over all devices, or of each
+                "residual_affine": False,  # batch norm between stages of nasbench201
             },
             "method": {"name": "darts"},
             "search": {

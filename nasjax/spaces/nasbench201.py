@@ -31,6 +31,8 @@ OPERATIONS = (
     ops.PLAIN_AVG_POOL_3X3,
 )
 _NUM_STAGES = 3
+#: Convolutions of a residual block, batch normalisation after each.
+_NORMALISED = ("first", "second")
 
 
 def nasbench201() -> SearchSpace:
@@ -55,25 +57,34 @@ def nasbench201() -> SearchSpace:
     )
 
 
-def _residual_template(channels: int) -> dict[str, Tree]:
+def _residual_template(channels: int, *, affine: bool) -> dict[str, Tree]:
     """A block that doubles ``channels`` and halves the resolution."""
-    return {
-        "first": ops.kernel(2 * channels, channels, 3, 3),
-        "second": ops.kernel(2 * channels, 2 * channels, 3, 3),
-        "shortcut": ops.kernel(2 * channels, channels),
+    wide = 2 * channels
+    kernels: dict[str, Tree] = {
+        "first": ops.kernel(wide, channels, 3, 3),
+        "second": ops.kernel(wide, wide, 3, 3),
+        "shortcut": ops.kernel(wide, channels),
     }
+    if not affine:
+        return kernels
+    norms = {f"{name}_norm": supernet.affine_template(wide) for name in _NORMALISED}
+    return kernels | norms
 
 
 def _apply_residual(
-    weights: dict[str, Array], x: Array, *, context: ops.Context
+    weights: dict[str, Tree], x: Array, *, context: ops.Context
 ) -> Array:
     """Two ReLU-convolution-BN; the shortcut is a 2×2 average and a 1×1.
 
-    Its batch normalisation has no scale and no offset, as in the cells.
+    Its batch normalisation has scale and offset where there are weights of them.
     """
-    halve = partial(ops.relu_conv, stride=2)
-    y = recomputed_to_norm(halve, context.norm_axis, x, weights["first"])
-    y = recomputed_to_norm(ops.relu_conv, context.norm_axis, y, weights["second"])
+    y = x
+    for name, stride in zip(_NORMALISED, (2, 1), strict=True):
+        run = partial(ops.relu_conv, stride=stride)
+        y = recomputed_to_norm(run, context.norm_axis, y, weights[name])
+        norm = weights.get(f"{name}_norm")
+        if norm is not None:
+            y = primitives.affine(y, norm["scale"], norm["offset"])
     return y + primitives.pointwise(primitives.avg_pool_2x2(x), weights["shortcut"])
 
 
@@ -173,7 +184,10 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
             cell_template(space, channels=channels, reduction=False, stack=stack)
             for channels in widths
         ),
-        "residuals": tuple(map(_residual_template, widths[:-1])),
+        "residuals": tuple(
+            _residual_template(channels, affine=settings.residual_affine)
+            for channels in widths[:-1]
+        ),
         "last": supernet.affine_template(widths[-1]),
         "head": supernet.head_template(widths[-1], settings.num_classes),
     }
