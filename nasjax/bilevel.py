@@ -1,7 +1,8 @@
 """The bilevel step: alpha on the validation half, then the weights on the train half.
 
 One pure function for every method. Source: DARTS Algorithm 1; Eq. 6 for the second
-order.
+order. The code of NAS-Bench-201, GDAS's too, trains the weights first in a step, but
+for DARTS of second order (a deviation there).
 """
 
 from collections.abc import Callable
@@ -61,7 +62,9 @@ def unrolled_arch_gradient(
     ``w' = inner_step(weights, d train_loss / d weights)`` is one step of the real
     optimizer, through which the gradient is taken by reverse mode, with no finite
     differences. Source: DARTS Eq. 6, whose ``w - xi * gradient`` is the inner step
-    of plain SGD.
+    of plain SGD. The published code has momentum and weight decay in it, but neither
+    gradient clipping nor Nesterov's step; what of them is in ``inner_step`` is
+    differentiated too (a deviation; `darts` has ``inner_clip``).
 
     Args:
       train_loss: ``(weights, arch) -> scalar``.
@@ -256,9 +259,14 @@ class _Passes(NamedTuple):
             gradient = jax.grad(self.valid_loss, argnums=1, has_aux=True)
             return gradient(state.weights, state.alpha)
 
+        optimizer = optax.with_extra_args_support(self.optimizers.weights)
+
         def inner_step(weights: Tree, gradient: Tree) -> Tree:
-            updates, _ = self.optimizers.weights.update(
-                self._average(gradient), state.weight_optimizer, weights
+            updates, _ = optimizer.update(
+                self._average(gradient),
+                state.weight_optimizer,
+                weights,
+                clips=self.method.inner_clip,
             )
             return optax.apply_updates(weights, updates)
 

@@ -14,6 +14,7 @@ from nasjax import bilevel, methods, ops, primitives, schedules, spaces, superne
 from nasjax.bilevel import Optimizers, unrolled_arch_gradient
 from nasjax.cell import Mixture, apply_cell, cell_template
 from nasjax.data.batches import Batch
+from nasjax.optimizers import weight_optimizer
 
 #: The same numbers, compiled in half the time.
 compiled = functools.partial(
@@ -915,3 +916,62 @@ def test_second_order_through_cells_is_its_finite_difference():
             misses[name].append(miss / np.linalg.norm(second))
     assert max(misses["second"]) < 0.01
     assert max(misses["first"]) > 0.1
+
+
+def test_the_inner_step_clips_or_does_not():
+    """The library's own optimizer and step, on a problem with a closed form.
+
+    L_train = <w, a> and L_valid = |w|²/2, so that without clipping w' = w - lr a and
+    d/da L_valid(w') = -lr w'. Clipped to c < |a|, w' = w - lr c a / |a|, whose
+    derivative is -lr c (1 - a a' / |a|²) / |a|.
+    """
+    lr, clip = 0.3, 0.5
+    w, a = np.array([1.0, -2.0, 0.5]), np.array([0.6, 0.8, -1.2])
+    optimizer = optax.with_extra_args_support(
+        weight_optimizer(
+            lambda count: lr, momentum=0.0, weight_decay=0.0, clip_norm=clip
+        )
+    )
+    weights, arch = jnp.asarray(w, jnp.float32), jnp.asarray(a, jnp.float32)
+    state = optimizer.init(weights)
+    length = np.linalg.norm(a)
+    unit = a / length
+    jacobian = -lr * clip / length * (np.eye(3) - np.outer(unit, unit))
+    expected = {
+        True: jacobian @ (w - lr * clip * unit),
+        False: -lr * (w - lr * a),
+    }
+    for clips, wanted in expected.items():
+
+        def inner_step(weights, gradient, clips=clips):
+            updates, _ = optimizer.update(gradient, state, weights, clips=clips)
+            return optax.apply_updates(weights, updates)
+
+        _, gradient = unrolled_arch_gradient(
+            jnp.vdot,
+            lambda w, a: 0.5 * jnp.vdot(w, w) + 0.0 * a.sum(),
+            weights,
+            arch,
+            inner_step=inner_step,
+        )
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_the_step_clips_within_as_the_method_says():
+    """Without, it is that of weights which are never clipped; alpha alone can tell."""
+    net = toy(spaces.SPACES["nasbench201"]())
+    train, valid = batch(2, net), batch(3, net)
+
+    def alpha_after(clip_norm, **settings):
+        method = methods.darts(order=2, **settings)
+        optimizers = Optimizers(
+            weight_optimizer(lambda count: 0.5, clip_norm=clip_norm), optax.sgd(1.0)
+        )
+        state = start(net, method, optimizers)
+        return compiled(make(net, method, optimizers))(state, train, valid)[0].alpha
+
+    unclipped = alpha_after(0.0)["cell"]
+    without = alpha_after(0.05, inner_clip=False)["cell"]
+    within = alpha_after(0.05)["cell"]
+    np.testing.assert_array_equal(without, unclipped)
+    assert np.abs(within - unclipped).max() > 1e-4

@@ -312,6 +312,7 @@ def described(method: methods.Method) -> Any:
     return (
         method.name,
         method.order,
+        method.inner_clip,
         method.arch_start,
         method.subgraphs,
         method.candidates,
@@ -546,6 +547,7 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
     "method.unchosen_gradient": ({"method.unchosen_gradient": False}, True),
     "method.fixed_reduction": ({}, True),
     "method.alpha_scale": ({}, 1e-2),
+    "method.inner_clip": ({}, False),
     "search.epochs": ({}, 3),
     "search.batch_size": ({}, 8),
     "search.learning_rate": ({}, 0.1),

@@ -78,7 +78,14 @@ def default() -> ConfigDict:
 def darts(order: int) -> ConfigDict:
     """DARTS of first or second order."""
     config = default()
-    config.method = ConfigDict({"name": "darts", "order": order, "alpha_scale": 1e-3})
+    config.method = ConfigDict(
+        {
+            "name": "darts",
+            "order": order,
+            "alpha_scale": 1e-3,
+            "inner_clip": True,  # of order 2: the weights' own step clips its gradient
+        }
+    )
     return config
 
 

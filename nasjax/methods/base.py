@@ -199,6 +199,8 @@ class Method(NamedTuple):
         step, with the outputs (their mean over sub-graphs); ``batch.rows`` is where.
       order: 1, 2 for the gradient through the weights' own step, 0 leaves alpha as
         it is.
+      inner_clip: whether the weights' own step, of order 2, clips the gradient (an
+        optimizer with ``clips``, see `optimizers.weight_optimizer`).
       arch_start: epoch from which alpha is trained.
       subgraphs: K that are run in a step, their losses summed; None is one, without
         the leading axis.
@@ -221,6 +223,7 @@ class Method(NamedTuple):
     init_memory: Callable[[int, int], Tree] = no_memory
     remember: Callable[[Tree, Batch, Array, Array], Tree] = keep_memory
     order: int = 1
+    inner_clip: bool = True
     arch_start: int = 0
     subgraphs: int | None = None
     candidates: Candidates | None = None

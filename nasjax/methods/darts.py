@@ -6,7 +6,9 @@ from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
 
 
-def darts(*, order: int = 1, alpha_scale: float = 1e-3) -> Method:
+def darts(
+    *, order: int = 1, alpha_scale: float = 1e-3, inner_clip: bool = True
+) -> Method:
     """Softmax mixture, alpha by the gradient of the validation loss.
 
     Args:
@@ -14,13 +16,22 @@ def darts(*, order: int = 1, alpha_scale: float = 1e-3) -> Method:
         after the optimizer's own step (Eq. 6, exactly, momentum and weight decay
         included).
       alpha_scale: alpha starts at this times N(0, 1).
+      inner_clip: of order 2, whether that step clips the gradient as the weights' step
+        does, and alpha's gradient goes through the clipping. The published code does
+        not clip there (a deviation: ours is the step that is taken).
 
     Raises:
       ValueError: an order other than 1 and 2.
     """
     if order not in (1, 2):
         raise ValueError(f"{order=} is not 1 or 2")
-    return Method("darts", normal_alpha(alpha_scale), relax_to_mixture, order=order)
+    return Method(
+        "darts",
+        normal_alpha(alpha_scale),
+        relax_to_mixture,
+        order=order,
+        inner_clip=inner_clip,
+    )
 
 
 def relax_to_mixture(
