@@ -329,6 +329,7 @@ def both_optimizers(config: Mapping[str, Any], data: DeviceData) -> Optimizers:
             momentum=block["momentum"],
             weight_decay=block["weight_decay"],
             clip_norm=block["clip_norm"],
+            nesterov=block["nesterov"],
         ),
         alpha=optimizers.arch_optimizer(
             block["arch_learning_rate"],

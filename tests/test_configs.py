@@ -173,6 +173,7 @@ COMMON = {
     "search.learning_rate": 0.025,
     "search.learning_rate_end": 0.001,
     "search.momentum": 0.9,
+    "search.nesterov": False,
     "search.weight_decay": 3e-4,
     "search.clip_norm": 5.0,
     "search.arch_learning_rate": 3e-4,
@@ -245,6 +246,25 @@ METHODS = {
     "stc_nas_sd": STC_NAS | TEACHERS,
     "gumbel_js": {**MSG_DAS, "method.js_strength": "linear(0, 2)"},
 }
+#: The baselines of NAS-Bench-201, by its own code.
+BENCHMARK = {
+    "search.batch_size": 64,
+    "search.learning_rate": 0.025,
+    "search.learning_rate_end": 0.001,
+    "search.nesterov": True,
+    "search.weight_decay": 5e-4,
+    "search.arch_learning_rate": 3e-4,
+    "search.arch_weight_decay": 1e-3,
+}
+EPOCHS = {
+    "darts": 50,
+    "darts2nd": 50,
+    "sd_darts": 50,
+    "gdas": 250,
+    "random": 250,
+    "snas": 150,
+    "pc_darts": 50,
+}
 CELLS = {"darts": 8, "nasbench201": 5}
 #: What images of 8x8 pixels and a few hundred examples have of their own.
 DIGITS = {
@@ -276,6 +296,10 @@ IMAGENET = {
 def test_the_full_variants_have_the_papers_numbers(name: str):
     method, space, data = parts(name)
     expected = COMMON | METHODS[method] | {"supernet.num_cells": CELLS[space]}
+    if method == "gdas":
+        expected["method.unchosen_gradient"] = space == "nasbench201"
+    if space == "nasbench201" and method in EPOCHS:
+        expected |= BENCHMARK | {"search.epochs": EPOCHS[method]}
     if data == "digits":
         expected = {k: v for k, v in expected.items() if k not in DIGITS}
     if data == "imagenet":
@@ -553,6 +577,7 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
     "search.learning_rate": ({}, 0.1),
     "search.learning_rate_end": ({}, 0.01),
     "search.momentum": ({}, 0.5),
+    "search.nesterov": ({}, False),
     "search.weight_decay": ({}, 0.1),
     "search.clip_norm": ({}, 1.0),
     "search.arch_learning_rate": ({}, 0.1),

@@ -3,9 +3,9 @@ r"""DARTS, second order, in the DARTS space on CIFAR-10.
     python -m experiments.search \
         --config=experiments/configs/darts2nd_darts_cifar10.py
 
-The full variant has the paper's settings and was not run here. The paper's search
-takes 1.0 GPU-days as other papers cite it and its cells reach 2.76 ± 0.09 % test
-error when retrained.
+The full variant has the paper's settings, but for clipping in the weights' own step
+(``method.inner_clip``), and was not run here. The paper's search takes 1.0 GPU-days as
+other papers cite it and its cells reach 2.76 ± 0.09 % test error when retrained.
 
 ``:smoke`` took 49 s with compiled programs kept from an earlier run, 118 s without,
 on two cores of an Intel Xeon (2.3 GHz).

@@ -3,8 +3,10 @@ r"""DARTS, second order, in the NAS-Bench-201 space on CIFAR-10.
     python -m experiments.search \
         --config=experiments/configs/darts2nd_nasbench201_cifar10.py
 
-The full variant has the benchmark's settings and was not run here. The benchmark
-reports 29,902 s on one GPU.
+The full variant has the benchmark's settings (`base.on_nasbench201`), its code's but
+for the weights' own step, which clips and is Nesterov's here (``method.inner_clip``),
+and what else docs/reproduction.md lists, and was not run here. The benchmark reports
+29,902 s on one GPU.
 
 ``:smoke`` touches every part within a minute on two cores.
 """

@@ -3,8 +3,10 @@ r"""GDAS in the NAS-Bench-201 space on CIFAR-10.
     python -m experiments.search \
         --config=experiments/configs/gdas_nasbench201_cifar10.py
 
-The full variant has the paper's settings and was not run here. Other papers cite 93.61
-/ 70.70 / 41.71 % test accuracy on CIFAR-10 / CIFAR-100 / ImageNet16-120.
+The full variant has the benchmark's settings (`base.on_nasbench201`), its code's
+gradient of what was not chosen among them, but for the order of the two updates, tau
+by steps and what else docs/reproduction.md lists, and was not run here. Other papers
+cite 93.61 / 70.70 / 41.71 % test accuracy on CIFAR-10 / CIFAR-100 / ImageNet16-120.
 
 ``:smoke`` touches every part within a minute on two cores.
 """

@@ -4,7 +4,7 @@ r"""Gumbel-TopK sub-graphs with the JS loss in the NAS-Bench-201 space on CIFAR-
         --config=experiments/configs/gumbel_js_nasbench201_cifar10.py
 
 The full variant has these settings in full and was not run here. No paper has it: a
-composition, at MSG-DAS's settings.
+composition, at MSG-DAS's settings of the DARTS space.
 
 ``:smoke`` touches every part within a minute on two cores.
 """

@@ -3,8 +3,8 @@ r"""MSG-DAS in the NAS-Bench-201 space on CIFAR-10.
     python -m experiments.search \
         --config=experiments/configs/msg_das_nasbench201_cifar10.py
 
-The full variant has the paper's settings and was not run here. The paper has no figure
-for this space.
+The paper has no search in this space. The full variant has the settings of its search
+in the DARTS space, an assumption, and was not run here.
 
 ``:smoke`` touches every part within a minute on two cores.
 """

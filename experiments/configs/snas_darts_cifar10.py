@@ -3,7 +3,8 @@ r"""SNAS in the DARTS space on CIFAR-10.
     python -m experiments.search \
         --config=experiments/configs/snas_darts_cifar10.py
 
-The full variant has the paper's settings and was not run here. Its search takes 1.5
+The full variant has DARTS's settings for the paper's 150 epochs, alpha on the
+validation half (`nasjax.methods.snas`), and was not run here. Its search takes 1.5
 GPU-days as other papers cite it and its cells reach 2.85 ± 0.02 % test error when
 retrained.
 

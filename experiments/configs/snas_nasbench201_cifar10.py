@@ -3,8 +3,10 @@ r"""SNAS in the NAS-Bench-201 space on CIFAR-10.
     python -m experiments.search \
         --config=experiments/configs/snas_nasbench201_cifar10.py
 
-The full variant has the paper's settings and was not run here. Other papers cite 92.77
-/ 69.34 / 43.16 % test accuracy on CIFAR-10 / CIFAR-100 / ImageNet16-120.
+SNAS's paper has no search here. The full variant has the settings of the benchmark's
+own baselines (`base.on_nasbench201`) for SNAS's 150 epochs, an assumption, and was not
+run here. Other papers cite 92.77 / 69.34 / 43.16 % test accuracy on CIFAR-10 /
+CIFAR-100 / ImageNet16-120.
 
 ``:smoke`` touches every part within a minute on two cores.
 """

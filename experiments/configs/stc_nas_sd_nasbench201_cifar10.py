@@ -4,7 +4,7 @@ r"""STC-NAS's sampling with SD-DARTS's teachers in the NAS-Bench-201 space on CI
         --config=experiments/configs/stc_nas_sd_nasbench201_cifar10.py
 
 The full variant has these settings in full and was not run here. No paper has it: a
-composition, at STC-NAS's settings.
+composition, at STC-NAS's settings there.
 
 ``:smoke`` touches every part within a minute on two cores.
 """

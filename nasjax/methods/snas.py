@@ -15,14 +15,16 @@ def snas(
 ) -> Method:
     """Every operation of an edge by a relaxed sample of its weights (Eq. 4).
 
-    The paper trains alpha and the weights on the same examples; here, as for every
-    method, alpha has the validation half (a deviation). It is judged by the one-hot of
-    the largest alpha on every edge, to which the sample tends as the temperature goes
-    to 0: the paper's child network with the weights of the search, before edges are
-    left out. Mean weights, softmax(alpha), are never run at a low temperature.
+    The paper trains alpha and the weights at once, on the same examples; here, as for
+    every method, alpha has the validation half and is trained first (a deviation). It
+    is judged by the one-hot of the largest alpha on every edge, to which the sample
+    tends as the temperature goes to 0: the paper's child network with the weights of
+    the search, before edges are left out. Mean weights, softmax(alpha), are never run
+    at a low temperature.
 
     Args:
-      temperature: of the sample by progress, above 0; its course is an assumption.
+      temperature: of the sample by progress, step by step, above 0; its course is an
+        assumption.
       alpha_scale: alpha starts at this times N(0, 1).
 
     Raises:

@@ -1,11 +1,12 @@
 """What the papers' studies share: kinds of study, recipes, and sizes of their proxies.
 
 A row is ``(label, search, *overrides)``, the search by the name of its configuration.
-Full variants have the papers' settings. A proxy is sized for two cores and is one of
-two kinds: searches in the NAS-Bench-201 space on a part of CIFAR-10, whose cells are
-looked up in the benchmark's table (`looked_up`), or searches in the DARTS space on
-scikit-learn's digits, whose cells are trained there (`on_digits`). Neither reproduces
-a paper's figure; both run every part that the full variant runs.
+Full variants have the papers' settings, but for what docs/reproduction.md lists. A
+proxy is sized for two cores and is one of two kinds: searches in the NAS-Bench-201
+space on a part of CIFAR-10, whose cells are looked up in the benchmark's table
+(`looked_up`), or searches in the DARTS space on scikit-learn's digits, whose cells are
+trained there (`on_digits`). Neither reproduces a paper's figure; both run every part
+that the full variant runs.
 """
 
 from collections.abc import Mapping, Sequence

@@ -8,9 +8,10 @@ test accuracy on CIFAR-10 / CIFAR-100 / ImageNet16-120: DARTS 54.30 / 15.61 / 16
 GDAS 93.61 / 70.70 / 41.71, SD-DARTS 93.91 / 71.88 / 46.03, STC-NAS 93.41 / 70.43 /
 45.03 per cent. MSG-DAS has no figure there.
 
-The full variant has the papers' settings and was not run here. ``:proxy`` is sized for
-two cores, a narrow and shallow supernet on a part of the images: its figures say
-nothing of the papers' own.
+The full variant has the papers' settings, of baselines the benchmark's; those of
+MSG-DAS, whose paper has no search there, are an assumption. It was not run here.
+``:proxy`` is sized for two cores, a narrow and shallow supernet on a part of the
+images: its figures say nothing of the papers' own.
 """
 
 from ml_collections import ConfigDict
@@ -43,7 +44,7 @@ _ANALYSIS = ("analysis.discretization=1000", "analysis.ranking=1000")
 
 
 def full() -> ConfigDict:
-    """The papers' settings."""
+    """The papers' settings, of baselines the benchmark's (`base.on_nasbench201`)."""
     return base.study(
         "NAS-Bench-201 on CIFAR-10",
         cells={
@@ -57,7 +58,7 @@ def full() -> ConfigDict:
         metrics=_METRICS,
         overrides=_ANALYSIS,
         baseline="random",
-        about="The papers' settings.",
+        about="The papers' settings, of baselines the benchmark's.",
     )
 
 

@@ -6,7 +6,8 @@ r"""SD-DARTS, Table 4: NAS-Bench-201.
 Search on CIFAR-10, look-up in the benchmark's table. Test accuracies in the paper, on
 CIFAR-10 / CIFAR-100 / ImageNet16-120: SD-DARTS 93.91 ± 0.08 / 71.88 ± 0.76 / 46.03 ±
 0.59 %, DARTS of either order 54.30 / 15.61 / 16.32 %; the rest is in `PAPER`. The full
-variant has the papers' settings and was not run here: for a GPU.
+variant has the paper's settings, of baselines the benchmark's (which SNAS and PC-DARTS
+are not among: an assumption), and was not run here: for a GPU.
 ``nasbench201_cifar10.py`` compares this project's methods there, with random search.
 
 ``:proxy`` has the same rows in the NAS-Bench-201 space on a part of CIFAR-10, looked up
@@ -39,13 +40,13 @@ _ROWS: dict[str, common.Row] = {
 
 
 def full() -> ConfigDict:
-    """The papers' settings."""
+    """The paper's settings, of baselines the benchmark's."""
     return common.study(
         TITLE,
         _ROWS,
         metrics=common.LOOKED_UP,
         paper=PAPER,
-        about="The papers' settings.",
+        about="The paper's settings, of baselines the benchmark's.",
     )
 
 

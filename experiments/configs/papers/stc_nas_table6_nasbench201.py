@@ -38,13 +38,13 @@ _ROWS: dict[str, common.Row] = {
 
 
 def full() -> ConfigDict:
-    """The papers' settings."""
+    """The paper's settings, of baselines the benchmark's."""
     return common.study(
         TITLE,
         _ROWS,
         metrics=common.LOOKED_UP,
         paper=PAPER,
-        about="The papers' settings.",
+        about="The paper's settings, of baselines the benchmark's.",
     )
 
 
