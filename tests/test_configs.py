@@ -415,7 +415,8 @@ def pulled(method: methods.Method) -> Any:
         slope = jax.grad(loss)(alpha)
         moved = jax.tree.map(lambda a, g: a - g, alpha, slope)
         after = method.project(moved, runs, at, space)
-        found.append(jax.tree.map(lambda a: a.tolist(), (runs, after)))
+        plain = {name: cell._replace(drop=None) for name, cell in runs.items()}
+        found.append(jax.tree.map(lambda a: a.tolist(), (plain, after)))
     return found
 
 
