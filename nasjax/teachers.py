@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from nasjax import losses
 from nasjax.base import Array
 
 #: Epoch of an entry that was never written: older than any window reaches.
@@ -129,3 +130,15 @@ def recall_average(ring: Ring, example_ids: Array) -> tuple[Array, Array]:
     seen = ring.epochs[0].at[example_ids].get(mode="fill", fill_value=NEVER) > NEVER
     kept = ring.probs[0].at[example_ids].get(mode="fill", fill_value=0)
     return kept.astype(jnp.float32), seen
+
+
+def distance(votes: tuple[Array, Array], logits: Array, *, metric: str = "kl") -> Array:
+    """``[B]`` how far a student is from the vote, 0 where there is none.
+
+    Args:
+      votes: ``[B, Y]`` probabilities and ``[B]`` bool, of `vote`; no gradient.
+      logits: ``[B, Y]`` of the student.
+      metric: one of `losses.DISTANCES`.
+    """
+    probs, valid = votes
+    return jnp.where(valid, losses.DISTANCES[metric](probs, logits), 0.0)

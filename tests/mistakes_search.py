@@ -141,6 +141,11 @@ SEARCH: Table = {
         "--config.method.voting=median",
         ["method: voting='median'", "mean, ema"],
     ),
+    "metric": (
+        "--config={configs}/sd_darts_nasbench201_digits.py:smoke "
+        "--config.method.metric=l2",
+        ["method: metric='l2'", "kl, euclidean, manhattan, cosine"],
+    ),
     "window": (
         "--config={configs}/sd_darts_nasbench201_digits.py:smoke "
         "--config.method.window=0",

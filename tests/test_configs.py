@@ -189,6 +189,7 @@ TEACHERS = {
     "method.strength": "constant(1)",
     "method.window": 2,
     "method.warmup": 25,
+    "method.metric": "kl",
     "method.voting": "mean",
     "method.ring_dtype": "float32",
 }
@@ -541,6 +542,7 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
     "method.strength": ({}, "constant(0.5)"),
     "method.window": ({}, 2),
     "method.warmup": ({}, 3),
+    "method.metric": ({}, "cosine"),
     "method.voting": ({}, "ema"),
     "method.decay": ({"method.voting": "ema"}, 0.9),
     "method.ring_dtype": ({}, "bfloat16"),

@@ -210,6 +210,50 @@ def test_distillation_is_zero_where_the_student_agrees():
     assert losses.soft_cross_entropy(teacher, narrow).dtype == jnp.float32
 
 
+SCIPY = {"euclidean": "euclidean", "manhattan": "cityblock", "cosine": "cosine"}
+
+
+@pytest.mark.parametrize("metric", SCIPY)
+def test_a_distance_of_outputs_is_scipys_with_the_gradient_of_its_differences(metric):
+    teacher, logits = teacher_and_student()
+    there = getattr(scipy.spatial.distance, SCIPY[metric])
+
+    def expected(logits):
+        student = scipy.special.softmax(np.float64(logits), axis=1)
+        pairs = zip(np.float64(teacher), student, strict=True)
+        return np.array([there(*pair) for pair in pairs])
+
+    loss = losses.DISTANCES[metric]
+    value = loss(jnp.asarray(teacher), jnp.asarray(logits))
+    np.testing.assert_allclose(value, expected(logits), rtol=1e-5, atol=1e-6)
+    d_teacher, d_logits = jax.grad(lambda *a: loss(*a).sum(), argnums=(0, 1))(
+        jnp.asarray(teacher), jnp.asarray(logits)
+    )
+    steps = 1e-6 * np.eye(4)
+    slopes = [(expected(logits + s) - expected(logits - s)) / 2e-6 for s in steps]
+    np.testing.assert_allclose(d_logits, np.stack(slopes, axis=1), atol=1e-5)
+    assert not np.asarray(d_teacher).any()
+
+
+@pytest.mark.parametrize("metric", losses.DISTANCES)
+def test_a_distance_has_a_finite_gradient_where_both_are_equal_and_without_a_teacher(
+    metric,
+):
+    _, logits = teacher_and_student(1)
+    logits = jnp.asarray(logits).at[0].set(jnp.array([200.0, 0.0, 0.0, 0.0]))
+    same = jax.nn.softmax(logits)
+    for teacher, at in ((same, 0.0), (jnp.zeros_like(same), None)):
+        loss = losses.DISTANCES[metric]
+        value, gradient = jax.value_and_grad(lambda s: loss(teacher, s).sum())(logits)  # noqa: B023
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
+        if at is not None:
+            assert abs(float(value) - at) < 1e-5
+            assert np.abs(gradient).max() < 1e-5
+    narrow = logits.astype(jnp.bfloat16)
+    assert losses.DISTANCES[metric](same, narrow).dtype == jnp.float32
+
+
 # --- the rest -------------------------------------------------------------------
 
 

@@ -155,6 +155,23 @@ def test_the_strength_follows_its_schedule():
         assert value == pytest.approx(4 * progress * plain, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("metric", "order"), [("euclidean", 2), ("manhattan", 1), ("cosine", None)]
+)
+def test_another_metric_takes_the_place_of_kl(metric, order):
+    taught = Taught(methods.sd_darts(warmup=1, window=1, metric=metric))
+    assert taught.epoch(0) == [0.0, 0.0]
+    student = scipy.special.softmax(LOGITS.astype(np.float64), axis=1)
+    for rows, value in zip(BATCHES, taught.epoch(1), strict=True):
+        teacher = said(0)[rows].astype(np.float64)
+        if order is None:
+            unit = [v / np.linalg.norm(v, axis=1)[:, None] for v in (teacher, student)]
+            each = 1 - (unit[0] * unit[1]).sum(axis=1)
+        else:
+            each = np.linalg.norm(teacher - student, ord=order, axis=1)
+        assert value == pytest.approx(each.mean(), rel=1e-5)
+
+
 # --- voting ---------------------------------------------------------------------
 
 
@@ -253,6 +270,7 @@ def test_an_epoch_records_every_example_once():
     [
         ({"window": 0}, "window=0 is not at least 1"),
         ({"warmup": -1}, "warmup=-1 is not at least 0"),
+        ({"metric": "l2"}, "metric='l2' is not one of kl, euclidean, manhattan, cos"),
         ({"voting": "median"}, "voting='median' is not one of mean, ema"),
         ({"decay": 1.0}, r"decay=1.0 is not in \[0, 1\)"),
         ({"decay": -0.1}, r"decay=-0.1 is not in \[0, 1\)"),

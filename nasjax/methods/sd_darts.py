@@ -20,6 +20,7 @@ def sd_darts(
     strength: Schedule = schedules.constant(1.0),
     window: int = 2,
     warmup: int = 25,
+    metric: str = "kl",
     voting: str = "mean",
     decay: float = 0.5,
     ring_dtype: str = "float32",
@@ -31,6 +32,7 @@ def sd_darts(
       strength: lambda of the inner loss, by progress (Table 1).
       window: K, epochs that vote (Fig. 6).
       warmup: epochs before the teachers teach (Fig. 5).
+      metric: how far a student is from its teachers.
       voting: "mean", or "ema" (beyond the paper).
       decay: of "ema".
       ring_dtype: "float32" or "bfloat16".
@@ -41,6 +43,7 @@ def sd_darts(
         strength=strength,
         window=window,
         warmup=warmup,
+        metric=metric,
         voting=voting,
         decay=decay,
         ring_dtype=ring_dtype,
@@ -53,6 +56,7 @@ def add_voting_teachers(
     strength: Schedule = schedules.constant(1.0),
     window: int = 2,
     warmup: int = 25,
+    metric: str = "kl",
     voting: str = "mean",
     decay: float = 0.5,
     ring_dtype: str = "float32",
@@ -61,12 +65,14 @@ def add_voting_teachers(
 
     For epochs 0 to ``warmup - 1`` the method is what it was (alpha and the weights
     both trained, an assumption); outputs are recorded from ``warmup - window`` on.
+    Instead of KL, the paper's choice, the ``metric`` may be any of `losses.DISTANCES`
+    (section 3.3); ``strength`` is then in another unit.
 
     Raises:
-      ValueError: a window below 1, a negative warm-up, an unknown voting or dtype, a
-        decay outside [0, 1), or a method that has a memory already.
+      ValueError: a window below 1, a negative warm-up, an unknown metric, voting or
+        dtype, a decay outside [0, 1), or a method that has a memory already.
     """
-    _check(method, window, warmup, voting, decay, ring_dtype)
+    _check(method, window, warmup, metric, voting, decay, ring_dtype)
     slots = window if voting == "mean" else 1
 
     def init_memory(num_examples: int, num_classes: int) -> Tree:
@@ -93,17 +99,21 @@ def add_voting_teachers(
             votes = teachers.vote(terms.memory, terms.batch.rows, epoch=terms.epoch)
         else:
             votes = teachers.recall_average(terms.memory, terms.batch.rows)
-        probs, valid = votes
-        divergence = losses.kl_per_example(probs, terms.logits)
-        taught = valid & (terms.epoch >= warmup)
-        return terms.mean(jnp.where(taught, divergence, 0.0))
+        apart = teachers.distance(votes, terms.logits, metric=metric)
+        return terms.mean(jnp.where(terms.epoch >= warmup, apart, 0.0))
 
     method = add_weight_loss(method, distillation, strength=strength, name="strength")
     return method._replace(init_memory=init_memory, remember=remember)
 
 
 def _check(
-    method: Method, window: int, warmup: int, voting: str, decay: float, dtype: str
+    method: Method,
+    window: int,
+    warmup: int,
+    metric: str,
+    voting: str,
+    decay: float,
+    dtype: str,
 ) -> None:
     if method.init_memory is not no_memory:
         raise ValueError(f"{method.name} has a memory already, teachers need their own")
@@ -111,6 +121,8 @@ def _check(
         raise ValueError(f"{window=} is not at least 1")
     if warmup < 0:
         raise ValueError(f"{warmup=} is not at least 0")
+    if metric not in losses.DISTANCES:
+        raise ValueError(f"{metric=} is not one of {', '.join(losses.DISTANCES)}")
     if voting not in VOTING:
         raise ValueError(f"{voting=} is not one of {', '.join(VOTING)}")
     if not 0 <= decay < 1:
