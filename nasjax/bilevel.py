@@ -15,7 +15,12 @@ import optax
 
 from nasjax.base import Array, Key, Tree
 from nasjax.data.batches import Batch
-from nasjax.methods.base import Alpha, Method, no_teacher
+from nasjax.methods.base import (
+    Alpha,
+    Method,
+    keep_snapshots,
+    no_teacher,
+)
 from nasjax.objective import Loss, Metrics, Moment, Seen
 from nasjax.supernet import Supernet
 
@@ -29,8 +34,9 @@ class SearchState(NamedTuple):
       alpha: architecture parameters.
       weight_optimizer: optax state of the weights.
       arch_optimizer: optax state of alpha.
-      memory: of the method.
+      memory: of the method, of each example; devices have the rows of their own.
       key: base key; each step folds its number into it.
+      snapshots: of the method, of supernets; the same on all devices.
     """
 
     step: Array
@@ -40,6 +46,7 @@ class SearchState(NamedTuple):
     arch_optimizer: optax.OptState
     memory: Tree
     key: Key
+    snapshots: Tree = ()
 
 
 class Optimizers(NamedTuple):
@@ -121,6 +128,7 @@ def init_state(
         arch_optimizer=optimizers.alpha.init(alpha),
         memory=method.init_memory(num_examples, net.settings.num_classes),
         key=steps_key,
+        snapshots=method.init_snapshots(weights, alpha),
     )
 
 
@@ -156,12 +164,14 @@ def make_step(
         state: SearchState, train: Batch, valid: Batch
     ) -> tuple[SearchState, Metrics]:
         progress = state.step.astype(jnp.float32) / (steps_per_epoch * epochs)
-        moment = Moment(state.memory, progress, state.step // steps_per_epoch)
+        moment = Moment(
+            state.memory, state.snapshots, progress, state.step // steps_per_epoch
+        )
         step_key = jax.random.fold_in(state.key, state.step)
         arch_key, inner_key, weight_key = jax.random.split(step_key, 3)
         of_alpha = Loss(net, method, method.arch_loss, no_teacher).value
         of_weights = Loss(
-            net, method, method.weight_loss, method.teach, method.lead
+            net, method, method.weight_loss, method.teach, method.lead, method.recall
         ).value
         train_loss = partial(of_weights, batch=train, moment=moment)
         passes = _Passes(
@@ -175,9 +185,27 @@ def make_step(
             optimizers=optimizers,
         )
         trains_alpha = moment.epoch >= method.arch_start
-        return passes.run(state, trains_alpha)
+        state, metrics = passes.run(state, trains_alpha)
+        ended = state.step % steps_per_epoch == 0
+        return _with_snapshot(method, state, ended, moment.epoch), metrics
 
     return step
+
+
+def _with_snapshot(
+    method: Method, state: SearchState, ended: Array, epoch: Array
+) -> SearchState:
+    """The state with a snapshot of itself, where its epoch has ended."""
+    if method.take_snapshot is keep_snapshots:  # and nothing to compile
+        return state
+    snapshots = jax.lax.cond(
+        ended,
+        lambda: method.take_snapshot(
+            state.snapshots, state.weights, state.alpha, epoch
+        ),
+        lambda: state.snapshots,
+    )
+    return state._replace(snapshots=snapshots)
 
 
 _LossFn = Callable[..., tuple[Array, Seen]]

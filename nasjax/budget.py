@@ -35,7 +35,8 @@ class Budget(NamedTuple):
       peak_bytes: of the compiled step, arguments and temporaries, from the
         compiler's memory analysis.
       data_bytes: of the data set on the devices, part of the peak.
-      memory_bytes: of what the method keeps of each example, part of the peak.
+      memory_bytes: of what the method keeps of each example and of supernets, part of
+        the peak.
       compile_seconds: tracing and compilation of the step.
       step_seconds: one trial step on a copy of the state.
       seconds_per_epoch: the trial step times the steps of an epoch; evaluation not

@@ -6,11 +6,21 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from nasjax import losses
 from nasjax.base import Array, Key, Tree
 from nasjax.data.batches import Batch
-from nasjax.methods.base import Alpha, Method, Teach, Terms, softmax_mixture
+from nasjax.methods.base import (
+    Alpha,
+    Method,
+    Recall,
+    Rerun,
+    Teach,
+    Terms,
+    no_recall,
+    softmax_mixture,
+)
 from nasjax.subgraphs import summed
 from nasjax.supernet import Architecture, Supernet
 
@@ -22,6 +32,7 @@ class Moment(NamedTuple):
     """What both losses of one step share."""
 
     memory: Tree
+    snapshots: Tree
     progress: Array
     epoch: Array
 
@@ -76,6 +87,7 @@ class Loss(NamedTuple):
       added: of the method, to this loss.
       teach: what that reads.
       lead: the method's loss of the whole mixture, where this pass trains it too.
+      recall: of the method, which `added` reads too.
     """
 
     net: Supernet
@@ -83,6 +95,7 @@ class Loss(NamedTuple):
     added: Callable[[Terms], Array]
     teach: Teach
     lead: Callable[[Terms], Array] | None = None
+    recall: Recall = no_recall
 
     def value(
         self, weights: Tree, alpha: Alpha, batch: Batch, key: Key, *, moment: Moment
@@ -92,8 +105,14 @@ class Loss(NamedTuple):
         architecture = method.relax(key, alpha, moment.progress, net.space)
         shared = weights, alpha, net.stem(weights, batch.images)
         fixed_alpha = jax.lax.stop_gradient(alpha)
-        taught = self.teach(self._forward(shared), fixed_alpha, net.space)
-        fixed = _Fixed(batch, moment, taught)
+        taught = {
+            **self.teach(self._forward(shared), fixed_alpha, net.space),
+            **self.recall(
+                moment.snapshots, self._rerun(key, batch, moment), moment.epoch
+            ),
+        }
+        # What was recalled is read; the snapshots themselves are not needed any more.
+        fixed = _Fixed(batch, moment._replace(snapshots=()), taught)
         led = jnp.zeros(())
         if self.lead is not None:
             led, logits = self._led(self.lead, shared, fixed)
@@ -112,6 +131,24 @@ class Loss(NamedTuple):
     def _forward(self, shared: _Shared) -> Callable[[Architecture], Array]:
         weights, _, states = jax.lax.stop_gradient(shared)
         return lambda architecture: self.net.cells(weights, architecture, states)
+
+    def _rerun(self, key: Key, batch: Batch, moment: Moment) -> Rerun:
+        """Another supernet on the batch, with the draws of the one that is trained.
+
+        The key is that of the step's own relaxation, on purpose: with the same weights
+        and alpha it says the same.
+        """
+
+        def rerun(weights: Tree, alpha: Alpha) -> Array:
+            weights, alpha = lax.stop_gradient((weights, alpha))
+            entry = self.net.stem(weights, batch.images)
+            runs = self.method.relax(key, alpha, moment.progress, self.net.space)
+            if self.method.subgraphs is None:
+                return jax.nn.softmax(self.net.cells(weights, runs, entry))
+            logits = lax.map(lambda one: self.net.cells(weights, one, entry), runs)
+            return jax.nn.softmax(logits).mean(axis=0)
+
+        return rerun
 
     def _led(
         self, lead: Callable[[Terms], Array], shared: _Shared, fixed: _Fixed
@@ -153,7 +190,9 @@ class Loss(NamedTuple):
             architecture=architecture,
             logits=self.net.cells(weights, architecture, states),
             batch=batch,
-            **fixed.moment._asdict(),
+            memory=fixed.moment.memory,
+            progress=fixed.moment.progress,
+            epoch=fixed.moment.epoch,
             forward=self._forward(shared),
             mean=partial(
                 losses.weighted_mean, weights=batch.weights, axis_name=self._axis

@@ -251,7 +251,7 @@ def measure(
         macs=macs * (search.method.subgraphs or 1),
         peak_bytes=budgets.peak_bytes(compiled),
         data_bytes=budgets.tree_bytes(search.data),
-        memory_bytes=budgets.tree_bytes(one.memory),
+        memory_bytes=budgets.tree_bytes((one.memory, one.snapshots)),
         compile_seconds=compile_seconds,
         step_seconds=step_seconds,
         seconds_per_epoch=step_seconds * search.steps_per_epoch,

@@ -2,7 +2,7 @@
 
 A step is written against an axis name; here `jax.pmap` gives it that axis. The batch
 is shared out by slots (`data.batches`), each device owns the memory rows of its slots,
-and everything else is the same on all devices, to the bit.
+and everything else, snapshots of supernets too, is the same on all devices, to the bit.
 
 Of several processes each has the same number of devices and holds their parts alone:
 what has a leading device axis has it for the devices here.

@@ -132,6 +132,20 @@ def recall_average(ring: Ring, example_ids: Array) -> tuple[Array, Array]:
     return kept.astype(jnp.float32), seen
 
 
+def check(*, window: int, warmup: int, metric: str) -> None:
+    """Refuse what no teachers can be told.
+
+    Raises:
+      ValueError: a window below 1, a negative warm-up or an unknown metric.
+    """
+    if window < 1:
+        raise ValueError(f"{window=} is not at least 1")
+    if warmup < 0:
+        raise ValueError(f"{warmup=} is not at least 0")
+    if metric not in losses.DISTANCES:
+        raise ValueError(f"{metric=} is not one of {', '.join(losses.DISTANCES)}")
+
+
 def distance(votes: tuple[Array, Array], logits: Array, *, metric: str = "kl") -> Array:
     """``[B]`` how far a student is from the vote, 0 where there is none.
 

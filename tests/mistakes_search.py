@@ -141,6 +141,11 @@ SEARCH: Table = {
         "--config.method.voting=median",
         ["method: voting='median'", "mean, ema"],
     ),
+    "teacher": (
+        "--config={configs}/sd_darts_nasbench201_digits.py:smoke "
+        "--config.method.teacher=logits",
+        ["method: teacher='logits'", "outputs, weights"],
+    ),
     "metric": (
         "--config={configs}/sd_darts_nasbench201_digits.py:smoke "
         "--config.method.metric=l2",

@@ -229,6 +229,12 @@ def test_teachers_are_counted_and_shown(ring_dtype, window, bytes_a_class, budge
     assert (taught.weights, taught.macs) == (budget.weights, budget.macs)
 
 
+def test_kept_weights_are_counted_as_teachers(budget):
+    taught = budget_of(sd_darts(window=3, teacher="weights"))
+    assert taught.memory_bytes == 3 * 4 * (budget.weights + budget.alphas + 1)
+    assert taught.peak_bytes >= budget.peak_bytes + taught.memory_bytes
+
+
 def test_an_image_costs_as_many_passes_as_there_are_sub_graphs(budget):
     def relax(key, alpha, progress, space):
         one = jax.nn.softmax(alpha["cell"])

@@ -292,6 +292,9 @@ def test_defaults_do_nothing():
     assert method.init_memory(10, 3) == ()
     at = terms(space, alpha, {})
     assert method.remember(at.memory, None, None, None) is at.memory
+    assert method.init_snapshots({}, alpha) == ()
+    assert method.take_snapshot(at.memory, {}, alpha, None) is at.memory
+    assert method.recall((), None, None) == {}
     assert float(method.arch_loss(at)) == float(method.weight_loss(at)) == 0.0
     assert (method.order, method.arch_start) == (1, 0)
     assert method.subgraphs is None

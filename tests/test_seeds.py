@@ -34,11 +34,15 @@ def taught() -> Method:
     return sd_darts(warmup=1, window=1)
 
 
-#: A mixture, sampled paths, and teachers that remember each example.
+#: A mixture, sampled paths, and teachers of either kind.
 NETS: dict[str, Callable[[], tuple[Any, Method]]] = {
     "mixture": lambda: (catalogue.network(darts()), darts()),
     "paths": lambda: (catalogue.network(stc_nas()), stc_nas()),
     "teachers": lambda: (searching.linear_net(), taught()),
+    "snapshots": lambda: (
+        searching.linear_net(),
+        sd_darts(warmup=1, window=1, teacher="weights"),
+    ),
 }
 
 
@@ -189,7 +193,7 @@ def test_in_turns_a_seed_has_the_bits_of_its_search_alone(
     assert fingerprint(states[0].weights) != fingerprint(states[1].weights)
 
 
-@pytest.mark.parametrize("name", ["mixture", "teachers"])
+@pytest.mark.parametrize("name", ["mixture", "teachers", "snapshots"])
 def test_in_a_batch_a_seed_differs_from_its_search_alone_by_rounding(
     name: str, undisturbed
 ):

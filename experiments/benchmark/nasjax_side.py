@@ -143,7 +143,7 @@ def _search(*, method: str, batch_size: int, **sizes: Any) -> _Started:
     started = _start(
         jax.jit(step, donate_argnums=0),
         state,
-        _batches(batch_size),
+        batches(batch_size),
         images=2 * batch_size,
     )
     count = {"weights": supernet.count(state.weights)}
@@ -182,12 +182,12 @@ def devices(
     def parts(array: Array) -> Array:
         return array.reshape(num_devices, -1, *array.shape[1:])
 
-    batches = _batches(batch_size)
+    both = batches(batch_size)
     if num_devices > 1:
-        batches = jax.tree.map(parts, batches)
+        both = jax.tree.map(parts, both)
     state = shared.spread_state(jax.jit(new_state)())
     compiled = shared.jit(run, others=0, updates=True)
-    return _timed(compiled, state, (batches,), num_steps, images=2 * batch_size)
+    return _timed(compiled, state, (both,), num_steps, images=2 * batch_size)
 
 
 def ring(
@@ -304,7 +304,7 @@ def retrain_step(
 
     found = {"weights": supernet.count(variables["params"])}
     compiled = jax.jit(step, donate_argnums=0)
-    batch = _batches(batch_size)[:1]
+    batch = batches(batch_size)[:1]
     return found | _timed(compiled, state, batch, num_steps, images=batch_size)
 
 
@@ -339,7 +339,7 @@ def depthwise(
 # --- shared ---------------------------------------------------------------------
 
 
-def _batches(batch_size: int) -> tuple[Batch, Batch]:
+def batches(batch_size: int) -> tuple[Batch, Batch]:
     """Two batches of CIFAR-10's shapes."""
 
     def one(seed: int) -> Batch:

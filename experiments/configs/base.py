@@ -121,6 +121,7 @@ _TEACHERS = {
     "strength": "constant(1)",
     "window": 2,  # epochs that vote
     "warmup": 25,  # epochs before
+    "teacher": "outputs",  # stored; or weights, kept and run again
     "metric": "kl",  # or euclidean, manhattan, cosine: of both outputs
     "voting": "mean",  # or ema, with its decay
     "decay": 0.5,

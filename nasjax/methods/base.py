@@ -2,11 +2,12 @@
 
 A method says how alpha starts, how it relaxes (to one sub-graph or to several), what
 is added to either loss, how alpha is projected after its update, what it remembers of
-each example and how a genotype is read off. It never runs a loop: `nasjax.bilevel` has
-the one step that all methods share. Every field but the first three has a default
-that does nothing, so a method is the few fields in which it differs, and two methods
-compose by ``method._replace(...)`` or by functions from a method to a method, such as
-`add_weight_loss`, `add_arch_loss` and `sd_darts.add_voting_teachers`.
+each example and of past supernets, and how a genotype is read off. It never runs a
+loop: `nasjax.bilevel` has the one step that all methods share. Every field but the
+first three has a default that does nothing, so a method is the few fields in which it
+differs, and two methods compose by ``method._replace(...)`` or by functions from a
+method to a method, such as `add_weight_loss`, `add_arch_loss` and
+`sd_darts.add_voting_teachers`.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,8 +43,8 @@ class Terms(NamedTuple):
       forward: ``architecture -> logits`` of the same batch and weights, the weights
         under `stop_gradient`: for teachers, at no memory for a backward pass.
       mean: ``[B] -> scalar`` over the examples of weight 1, of all devices.
-      taught: by the method's `teach`, and by its `lead` its logits as ``"lead"``;
-        empty in alpha's loss.
+      taught: by the method's `teach` and `recall`, and by its `lead` its logits as
+        ``"lead"``; empty in alpha's loss.
     """
 
     space: SearchSpace
@@ -70,6 +71,33 @@ def no_teacher(
 ) -> Mapping[str, Tree]:
     """Nothing that is taught."""
     del forward, alpha, space
+    return {}
+
+
+#: ``(weights, alpha) -> probs [B, Y]``: what another supernet says of the batch at
+#: hand, relaxed with the noise of this step; the mean over sub-graphs, no gradient.
+Rerun = Callable[[Tree, Alpha], Array]
+
+
+#: ``(snapshots, rerun, epoch) -> {name: tree}``.
+Recall = Callable[[Tree, Rerun, Array], Mapping[str, Tree]]
+
+
+def no_snapshots(weights: Tree, alpha: Alpha) -> Tree:
+    """Nothing kept of any supernet."""
+    del weights, alpha
+    return ()
+
+
+def keep_snapshots(snapshots: Tree, weights: Tree, alpha: Alpha, epoch: Array) -> Tree:
+    """The snapshots unchanged."""
+    del weights, alpha, epoch
+    return snapshots
+
+
+def no_recall(snapshots: Tree, rerun: Rerun, epoch: Array) -> Mapping[str, Tree]:
+    """Nothing that snapshots teach."""
+    del snapshots, rerun, epoch
     return {}
 
 
@@ -197,6 +225,14 @@ class Method(NamedTuple):
         second axis of each array is the example's.
       remember: ``(memory, batch, probs [B, Y], epoch) -> memory`` after a weight
         step, with the outputs (their mean over sub-graphs); ``batch.rows`` is where.
+      init_snapshots: ``(weights, alpha) -> tree``, from those before the first step:
+        what is kept of supernets, on several devices the same on each; arrays of its
+        own, none of the two it is given.
+      take_snapshot: ``(snapshots, weights, alpha, epoch) -> snapshots`` after the last
+        step of an epoch, with what it ended with.
+      recall: ``(snapshots, rerun, epoch) -> {name: tree}``, which `weight_loss` reads
+        as ``terms.taught`` beside what `teach` made: once for all sub-graphs, without
+        a gradient. ``rerun`` is as in `Rerun`.
       order: 1, 2 for the gradient through the weights' own step, 0 leaves alpha as
         it is.
       inner_clip: whether the weights' own step, of order 2, clips the gradient (an
@@ -222,6 +258,9 @@ class Method(NamedTuple):
     project: Callable[[Alpha, Architecture, Array, SearchSpace], Alpha] = no_projection
     init_memory: Callable[[int, int], Tree] = no_memory
     remember: Callable[[Tree, Batch, Array, Array], Tree] = keep_memory
+    init_snapshots: Callable[[Tree, Alpha], Tree] = no_snapshots
+    take_snapshot: Callable[[Tree, Tree, Alpha, Array], Tree] = keep_snapshots
+    recall: Recall = no_recall
     order: int = 1
     inner_clip: bool = True
     arch_start: int = 0

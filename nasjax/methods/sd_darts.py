@@ -6,12 +6,14 @@ that keeps the loss's curvature in alpha low, which is what discretization suffe
 
 import jax.numpy as jnp
 
-from nasjax import losses, schedules, teachers
+from nasjax import schedules, teachers
 from nasjax.base import Array, Schedule, Tree
 from nasjax.data.batches import Batch
 from nasjax.methods.base import Method, Terms, add_weight_loss, no_memory
 from nasjax.methods.darts import darts
+from nasjax.methods.weight_teachers import add_weight_teachers
 
+TEACHERS = ("outputs", "weights")
 VOTING = ("mean", "ema")
 
 
@@ -20,6 +22,7 @@ def sd_darts(
     strength: Schedule = schedules.constant(1.0),
     window: int = 2,
     warmup: int = 25,
+    teacher: str = "outputs",
     metric: str = "kl",
     voting: str = "mean",
     decay: float = 0.5,
@@ -32,6 +35,7 @@ def sd_darts(
       strength: lambda of the inner loss, by progress (Table 1).
       window: K, epochs that vote (Fig. 6).
       warmup: epochs before the teachers teach (Fig. 5).
+      teacher: what one is kept as, "outputs" or "weights" (section 3.3).
       metric: how far a student is from its teachers.
       voting: "mean", or "ema" (beyond the paper).
       decay: of "ema".
@@ -43,6 +47,7 @@ def sd_darts(
         strength=strength,
         window=window,
         warmup=warmup,
+        teacher=teacher,
         metric=metric,
         voting=voting,
         decay=decay,
@@ -56,6 +61,7 @@ def add_voting_teachers(
     strength: Schedule = schedules.constant(1.0),
     window: int = 2,
     warmup: int = 25,
+    teacher: str = "outputs",
     metric: str = "kl",
     voting: str = "mean",
     decay: float = 0.5,
@@ -66,13 +72,22 @@ def add_voting_teachers(
     For epochs 0 to ``warmup - 1`` the method is what it was (alpha and the weights
     both trained, an assumption); outputs are recorded from ``warmup - window`` on.
     Instead of KL, the paper's choice, the ``metric`` may be any of `losses.DISTANCES`
-    (section 3.3); ``strength`` is then in another unit.
+    (section 3.3); ``strength`` is then in another unit. Instead of what a teacher said,
+    its weights may be kept (``teacher="weights"``): see `add_weight_teachers`.
 
     Raises:
-      ValueError: a window below 1, a negative warm-up, an unknown metric, voting or
-        dtype, a decay outside [0, 1), or a method that has a memory already.
+      ValueError: a window below 1, a negative warm-up, an unknown teacher, metric,
+        voting or dtype, a decay outside [0, 1), voting or dtype of stored outputs for
+        kept weights, or a method that has a memory, or snapshots, already.
     """
-    _check(method, window, warmup, metric, voting, decay, ring_dtype)
+    _check(teacher, voting, decay, ring_dtype)
+    teachers.check(window=window, warmup=warmup, metric=metric)
+    if teacher == "weights":
+        return add_weight_teachers(
+            method, strength=strength, window=window, warmup=warmup, metric=metric
+        )
+    if method.init_memory is not no_memory:
+        raise ValueError(f"{method.name} has a memory already, teachers need their own")
     slots = window if voting == "mean" else 1
 
     def init_memory(num_examples: int, num_classes: int) -> Tree:
@@ -95,37 +110,30 @@ def add_voting_teachers(
         return teachers.record_average(memory, rows, probs, epoch=epoch, decay=decay)
 
     def distillation(terms: Terms) -> Array:
-        if voting == "mean":
-            votes = teachers.vote(terms.memory, terms.batch.rows, epoch=terms.epoch)
-        else:
-            votes = teachers.recall_average(terms.memory, terms.batch.rows)
-        apart = teachers.distance(votes, terms.logits, metric=metric)
+        apart = teachers.distance(_votes(terms, voting), terms.logits, metric=metric)
         return terms.mean(jnp.where(terms.epoch >= warmup, apart, 0.0))
 
     method = add_weight_loss(method, distillation, strength=strength, name="strength")
     return method._replace(init_memory=init_memory, remember=remember)
 
 
-def _check(
-    method: Method,
-    window: int,
-    warmup: int,
-    metric: str,
-    voting: str,
-    decay: float,
-    dtype: str,
-) -> None:
-    if method.init_memory is not no_memory:
-        raise ValueError(f"{method.name} has a memory already, teachers need their own")
-    if window < 1:
-        raise ValueError(f"{window=} is not at least 1")
-    if warmup < 0:
-        raise ValueError(f"{warmup=} is not at least 0")
-    if metric not in losses.DISTANCES:
-        raise ValueError(f"{metric=} is not one of {', '.join(losses.DISTANCES)}")
+def _votes(terms: Terms, voting: str) -> tuple[Array, Array]:
+    if voting == "mean":
+        return teachers.vote(terms.memory, terms.batch.rows, epoch=terms.epoch)
+    return teachers.recall_average(terms.memory, terms.batch.rows)
+
+
+def _check(teacher: str, voting: str, decay: float, ring_dtype: str) -> None:
+    if teacher not in TEACHERS:
+        raise ValueError(f"{teacher=} is not one of {', '.join(TEACHERS)}")
     if voting not in VOTING:
         raise ValueError(f"{voting=} is not one of {', '.join(VOTING)}")
     if not 0 <= decay < 1:
         raise ValueError(f"{decay=} is not in [0, 1)")
-    if dtype not in ("float32", "bfloat16"):
-        raise ValueError(f"ring_dtype={dtype!r} is not float32 or bfloat16")
+    if ring_dtype not in ("float32", "bfloat16"):
+        raise ValueError(f"{ring_dtype=} is not float32 or bfloat16")
+    if teacher == "weights" and (voting, ring_dtype) != ("mean", "float32"):
+        raise ValueError(
+            f"{voting=} and {ring_dtype=} are of teacher='outputs'; kept weights take "
+            "mean and float32"
+        )
