@@ -1,11 +1,14 @@
 """Measures in the course of a search: when they are taken, and of what."""
 
+import functools
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from experiments import build
 from experiments.configs import base
@@ -21,7 +24,7 @@ BATCHES = 2
 #: Measures that a configuration asks for.
 PROBES = (
     *("decidedness", "teachers"),
-    *("eigenvalue", "discretization", "draws", "ranking"),
+    *("eigenvalue", "sharpness", "discretization", "draws", "ranking"),
 )
 
 
@@ -70,18 +73,70 @@ def test_eigenvalue_is_that_of_the_hessian_of_the_validation_loss(linear):
     assert values["eigenvalue_residual"] < 1e-3 * abs(expected)
 
 
-def test_devices_change_no_eigenvalue(linear):
-    task, state = linear
+@functools.cache
+def _on_two_devices():
     net = searching.linear_net()
     context = net.settings.context._replace(axis_name=AXIS)
     net = net._replace(settings=net.settings._replace(context=context))
-    shared = searching.prepare(net, darts(), num_devices=2)
+    return searching.prepare(net, darts(), num_devices=2)
+
+
+def test_devices_change_no_eigenvalue(linear):
+    task, state = linear
+    shared = _on_two_devices()
     # Of the same data: devices and their number decide nothing of it.
     one = probes.eigenvalue(batches=BATCHES).measure(task, state)
     two = probes.eigenvalue(batches=BATCHES).measure(
         shared, shared.devices.spread_state(state)
     )
     assert two["eigenvalue"] == pytest.approx(one["eigenvalue"], rel=1e-4)
+
+
+def _written_out(task):
+    """``(alpha, weights) -> (loss, gradients)`` of the first batches, in one go."""
+
+    def loss(point):
+        state = SimpleNamespace(weights=point["weights"])
+        return _loss(task, state)(point["alpha"]["cell"])
+
+    run = jax.jit(jax.value_and_grad(loss))
+    return lambda **point: run(point)
+
+
+def test_sharpness_and_drop_are_those_of_the_validation_loss(linear):
+    """By the loss written out: SAM's point, Eq. 4's point, and Taylor's first terms."""
+    task, state = linear
+    radius, rate = 0.1, 0.05
+    probe = probes.sharpness(radius=radius, batches=BATCHES, learning_rate=rate)
+    values = probe.measure(task, state)
+    loss = _written_out(task)
+    point = {"alpha": state.alpha, "weights": state.weights}
+    before, slopes = loss(**point)
+    for name, slope in slopes.items():
+        flat, unravel = ravel_pytree(point[name])
+        gradient = np.float64(ravel_pytree(slope)[0])
+        norm = np.linalg.norm(gradient)
+
+        def change(away, name=name, flat=flat, unravel=unravel):
+            there = unravel(jnp.asarray(flat + away, jnp.float32))
+            return float(loss(**point | {name: there})[0] - before)
+
+        rise = change(radius * gradient / norm)
+        assert values[f"sharpness/{name}"] == pytest.approx(rise, rel=1e-3)
+        assert rise == pytest.approx(radius * norm, rel=0.2)
+        drop = -change(-rate * gradient)
+        assert values[f"loss_drop/{name}"] == pytest.approx(drop, rel=1e-2, abs=1e-6)
+        assert drop == pytest.approx(rate * norm**2, rel=0.2, abs=1e-6)
+
+
+def test_devices_change_no_sharpness(linear):
+    task, state = linear
+    shared = _on_two_devices()
+    probe = {"radius": 0.1, "batches": BATCHES}
+    one = probes.sharpness(**probe).measure(task, state)
+    two = probes.sharpness(**probe).measure(shared, shared.devices.spread_state(state))
+    assert two == pytest.approx(one, rel=1e-3, abs=1e-6)
+    assert one["sharpness/weights"] > 1e-3
 
 
 def test_measures_are_logged_when_due_and_at_the_end(tmp_path):
@@ -211,6 +266,16 @@ def test_configuration_asks_for_measures():
     config.analysis.ranking = 1
     with pytest.raises(InputError, match=r"analysis\.ranking is 1; it needs a table"):
         build.analyses(config.to_dict(), None)
+    config.analysis.ranking = 0
+    config.analysis.sharpness = 2
+    assert [one.every for one in build.analyses(config.to_dict(), None)] == [5, 2, 10]
+    for field, value in (("radius", 0.0), ("steps", 0), ("learning_rate", -0.1)):
+        other = base.darts(1)
+        other.analysis[f"sharpness_{field}"] = value
+        with pytest.raises(
+            InputError, match=rf"analysis\.sharpness_{field} is {value}"
+        ):
+            build.check(other.to_dict())
     config.analysis.eigenvalue_batches = 0
     with pytest.raises(InputError, match=r"analysis\.eigenvalue_batches is 0"):
         build.check(config.to_dict())

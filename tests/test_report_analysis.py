@@ -16,6 +16,9 @@ def _measured(times):
             "values": {
                 "eigenvalue": 0.25 * 2**epoch,
                 "eigenvalue_residual": 3e-4,
+                "sharpness/alpha": 0.125 * (epoch + 1),
+                "sharpness/weights": 0.625,
+                "loss_drop/alpha": 0.0625,
                 "teachers/accuracy": 0.75,
                 "own/measure": 7.5,
             },
@@ -34,10 +37,13 @@ def test_measures_over_time_are_charts(tmp_path):
     section = _page(tmp_path, 3)
     assert 'aria-label="Dominant eigenvalue of the Hessian in alpha"' in section
     assert 'aria-label="Voting teachers"' in section
+    assert 'aria-label="Sharpness in a ball"' in section
+    assert 'aria-label="Drop of the loss in a step"' in section
     assert "eigenvalue: last 1" in section  # 0.25 · 4
     assert "0.0003" in section  # the residual is told, not drawn
     assert "7.5" in section  # a measure of the user's own
-    assert section.count("<svg") == 2
+    assert "alpha: last 0.375" in section
+    assert section.count("<svg") == 4
 
 
 def test_a_measure_taken_once_is_a_figure(tmp_path):

@@ -15,10 +15,15 @@ _ANALYSIS = {
     "decidedness": 1,  # entropy and margins of the edges
     "teachers": 1,  # agreement of SD-DARTS's teachers
     "eigenvalue": 0,  # of the Hessian of the validation loss in alpha
+    "sharpness": 0,  # of that loss in a ball around alpha and w, and its drop in a step
     "discretization": 0,  # accuracy lost by deriving
     "draws": 0,  # mean accuracy of what is sampled, beside the most probable path's
     "ranking": 0,  # Kendall's tau, where a table can be looked up
     "eigenvalue_batches": 4,  # of the validation half
+    "sharpness_batches": 4,  # likewise
+    "sharpness_radius": 0.05,
+    "sharpness_steps": 1,  # of ascent in the ball; 1 is SAM's
+    "sharpness_learning_rate": 0.025,  # of the step
     "draws_number": 10,
     "ranking_batches": 0,  # of the validation half; 0 for all of it
     "ranking_architectures": 50,

@@ -19,6 +19,8 @@ from nasjax.analysis.discretization import derived_architecture as derived_archi
 from nasjax.analysis.discretization import discretization_gap as discretization_gap
 from nasjax.analysis.discretization import kept_edges as kept_edges
 from nasjax.analysis.ranking import kendall_tau as kendall_tau
+from nasjax.analysis.sharpness import ball_sharpness as ball_sharpness
+from nasjax.analysis.sharpness import loss_drop as loss_drop
 from nasjax.analysis.statistics import Summary as Summary
 from nasjax.analysis.statistics import difference as difference
 from nasjax.analysis.statistics import summarise as summarise

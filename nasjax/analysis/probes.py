@@ -24,9 +24,10 @@ from nasjax.analysis.alpha import edge_entropy, edge_margins
 from nasjax.analysis.curvature import dominant_eigenvalue_of, hessian_vector_product
 from nasjax.analysis.discretization import derived_architecture, discretization_gap
 from nasjax.analysis.ranking import kendall_tau
+from nasjax.analysis.sharpness import ValueAndGradient, ball_sharpness, loss_drop
 from nasjax.base import Array, Tree
 from nasjax.bilevel import SearchState, summarise
-from nasjax.data.batches import DeviceData, Half
+from nasjax.data.batches import Batch, DeviceData, Half
 from nasjax.epoch import DataKeys
 from nasjax.genotype import Genotype, derive
 from nasjax.supernet import Architecture
@@ -100,6 +101,56 @@ def eigenvalue(*, every: int = 1, batches: int = 4) -> Analysis:
             key=key,
         )
         return {"eigenvalue": value, "eigenvalue_residual": residual}
+
+    return Analysis(every, measure)
+
+
+def sharpness(
+    *,
+    every: int = 1,
+    radius: float = 0.05,
+    batches: int = 4,
+    steps: int = 1,
+    learning_rate: float = 0.025,
+) -> Analysis:
+    """`ball_sharpness` and `loss_drop` of the loss of `eigenvalue`.
+
+    In alpha with the weights held, and in the weights with alpha held. The step is that
+    of Eq. 4, plain gradient descent on the validation loss, not the search's own, and
+    its rate stays (an assumption): the curve shows the loss and not the schedule.
+
+    Logs ``sharpness/alpha``, ``sharpness/weights``, ``loss_drop/alpha`` and
+    ``loss_drop/weights``.
+
+    Args:
+      every: epochs between two.
+      radius: of the ball; SAM's on CIFAR-10, for alpha too (an assumption).
+      batches: of the validation half, the same each time.
+      steps: of ascent in the ball.
+      learning_rate: of the step; DARTS's first, for alpha too (an assumption).
+    """
+    compiled = _kept(lambda search: search.devices.jit(_make_gradient(search, batches)))
+
+    def measure(search: "Search", state: SearchState) -> dict[str, float]:
+        run, devices = compiled(search), search.devices
+        point = devices.gather_state({"alpha": state.alpha, "weights": state.weights})
+
+        def along(name: str) -> ValueAndGradient:
+            def moved(part: Tree) -> tuple[Array, Tree]:
+                there = state._replace(**devices.spread_state({name: part}))
+                found = run(there, search.data, search.keys)
+                value, gradients = jax.device_get(found)  # off all devices
+                return value, gradients[name]
+
+            return moved
+
+        found = {}
+        for name, centre in point.items():
+            rise = ball_sharpness(along(name), centre, radius=radius, steps=steps)
+            drop = loss_drop(along(name), centre, learning_rate=learning_rate)
+            found[f"sharpness/{name}"] = float(rise)
+            found[f"loss_drop/{name}"] = float(drop)
+        return found
 
     return Analysis(every, measure)
 
@@ -240,33 +291,70 @@ def _make_product(
     search: "Search", batches: int
 ) -> Callable[[SearchState, DeviceData, DataKeys, Tree], Tree]:
     """``(state, data, keys, vector) -> H vector``, batch after batch."""
+
+    def one(state: SearchState, batch: Batch, vector: Tree) -> Tree:
+        loss = _loss(search, state, batch)
+        return hessian_vector_product(
+            lambda alpha: loss(alpha, state.weights),
+            state.alpha,
+            vector,
+            axis_name=search.net.settings.context.axis_name,
+        )
+
+    return _mean_over_batches(search, batches, one)
+
+
+def _make_gradient(
+    search: "Search", batches: int
+) -> Callable[[SearchState, DeviceData, DataKeys], tuple[Array, dict[str, Tree]]]:
+    """``(state, data, keys) -> (loss, {"alpha": gradient, "weights": gradient})``."""
+    axis = search.net.settings.context.axis_name
+
+    def one(state: SearchState, batch: Batch) -> tuple[Array, dict[str, Tree]]:
+        loss = jax.value_and_grad(_loss(search, state, batch), argnums=(0, 1))
+        value, (alpha, weights) = loss(state.alpha, state.weights)
+        gradients = {"alpha": alpha, "weights": weights}
+        return value, gradients if axis is None else jax.lax.pmean(gradients, axis)
+
+    return _mean_over_batches(search, batches, one)
+
+
+def _loss(
+    search: "Search", state: SearchState, batch: Batch
+) -> Callable[[Tree, Tree], Array]:
+    """``(alpha, weights) -> scalar`` of a batch, without the method's own terms."""
     net, method = search.net, search.method
     axis = net.settings.context.axis_name
 
-    def run(state: SearchState, data: DeviceData, keys: DataKeys, vector: Tree) -> Tree:
-        def one(images: Array, labels: Array, weights: Array) -> Tree:
-            def loss(alpha: Tree) -> Array:
-                runs = epochs_lib.final_architecture(
-                    net, method, state._replace(alpha=alpha)
-                )
-                logits = net.apply(state.weights, runs, images)
-                errors = losses.cross_entropy_per_example(logits, labels)
-                return losses.weighted_mean(errors, weights, axis_name=axis)
+    def loss(alpha: Tree, weights: Tree) -> Array:
+        runs = epochs_lib.final_architecture(net, method, state._replace(alpha=alpha))
+        logits = net.apply(weights, runs, batch.images)
+        errors = losses.cross_entropy_per_example(logits, batch.labels)
+        return losses.weighted_mean(errors, batch.weights, axis_name=axis)
 
-            return hessian_vector_product(loss, state.alpha, vector, axis_name=axis)
+    return loss
 
-        def add(
-            total: tuple[Tree, Array], order: Array
-        ) -> tuple[tuple[Tree, Array], None]:
+
+def _mean_over_batches(
+    search: "Search", batches: int, one: Callable[..., Any]
+) -> Callable[..., Any]:
+    """``(state, data, keys, *rest) -> mean`` of ``one(state, batch, *rest)``."""
+    axis = search.net.settings.context.axis_name
+
+    def run(state: SearchState, data: DeviceData, keys: DataKeys, *rest: Tree) -> Any:
+        def counted(order: Array) -> tuple[Any, Array]:
             batch = epochs_lib.take_valid(data, keys, order)
             count = batch.weights.sum()
             count = count if axis is None else jax.lax.psum(count, axis)
-            product = one(batch.images, batch.labels, batch.weights)
-            summed = jax.tree.map(lambda t, p: t + count * p, total[0], product)
-            return (summed, total[1] + count), None
+            found = one(state, batch, *rest)
+            return jax.tree.map(lambda leaf: count * leaf, found), count
 
-        start = jax.tree.map(jnp.zeros_like, vector), jnp.zeros(())
+        def add(total: Tree, order: Array) -> tuple[Tree, None]:
+            return jax.tree.map(jnp.add, total, counted(order)), None
+
         order = epochs_lib.valid_order(data, keys, axis_name=axis)[:batches]
+        shapes = jax.eval_shape(counted, order[0])
+        start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         (total, count), _ = jax.lax.scan(add, start, order)
         return jax.tree.map(lambda leaf: leaf / count, total)
 

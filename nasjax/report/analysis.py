@@ -12,6 +12,15 @@ _CHARTS = {
         "Of the validation loss. A fast rise goes before a collapse, and before a "
         "large loss on discretization.",
     ),
+    "sharpness/": (
+        "Sharpness in a ball",
+        "Rise of the validation loss that ascent finds around alpha, and around the "
+        "weights.",
+    ),
+    "loss_drop/": (
+        "Drop of the loss in a step",
+        "Of gradient descent on the validation loss, in alpha or in the weights.",
+    ),
     "discretization/": (
         "Supernet accuracy before and after derivation",
         "With the same weights, nothing trained in between.",

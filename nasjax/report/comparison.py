@@ -27,6 +27,8 @@ from nasjax.report.workdir import Run, read_run
 _CURVES = (
     ("valid", "accuracy", "Validation accuracy of the supernet"),
     ("analysis", "eigenvalue", "Dominant eigenvalue of the Hessian in alpha"),
+    ("analysis", "sharpness/alpha", "Sharpness in a ball around alpha"),
+    ("analysis", "sharpness/weights", "Sharpness in a ball around the weights"),
     ("analysis", "discretization/gap", "Accuracy lost on discretization"),
     *(
         ("valid", f"skips/{cell}", f"Skip connections of the {name}")
