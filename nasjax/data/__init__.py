@@ -23,11 +23,12 @@ from nasjax.data.batches import (
 )
 from nasjax.data.dataset import Dataset
 from nasjax.data.encoded import EncodedImages, open_tfds
+from nasjax.data.folder import load_folder
 from nasjax.data.imagenet import prepare_imagenet
-from nasjax.data.own import load_folder, load_npz
+from nasjax.data.own import load_npz
 from nasjax.data.prepare import prepare
 from nasjax.data.shared import to_device_seeds
-from nasjax.data.sources import load
+from nasjax.data.sources import load, splits
 from nasjax.data.subset import load_halves
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "random_crop",
     "random_flip",
     "split_half",
+    "splits",
     "take",
     "to_device",
     "to_device_halves",

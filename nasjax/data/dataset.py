@@ -23,6 +23,7 @@ class Dataset(NamedTuple):
     images: np.ndarray  # [M, H, W, Ch] uint8
     labels: np.ndarray  # [M] int32, 0..Y-1
     class_names: tuple[str, ...]  # Y
+    passed_over: tuple[tuple[str, int], ...] = ()  # what was not read, how many files
 
     @property
     def num_classes(self) -> int:

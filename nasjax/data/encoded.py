@@ -9,7 +9,8 @@ from PIL import Image
 
 from nasjax.base import InputError
 from nasjax.data.dataset import IMAGE_ERRORS, Path, in_threads, one_line
-from nasjax.data.sources import tfds_root, tfds_version
+from nasjax.data.pixels import to_rgb
+from nasjax.data.prepared import cannot_read, find
 
 
 class Encoded(NamedTuple):
@@ -27,7 +28,9 @@ class Encoded(NamedTuple):
         """
         try:
             opened = Image.open(io.BytesIO(self.image), formats=("JPEG", "PNG"))
-            return opened.convert("RGB")
+            return to_rgb(opened)
+        except InputError as error:
+            raise InputError(f"image {self.name} {error}") from None
         except IMAGE_ERRORS as error:
             raise InputError(
                 f"image {self.name} cannot be decoded ({one_line(error)})"
@@ -103,10 +106,7 @@ class EncodedImages:
         except InputError:
             raise
         except Exception as error:  # the C++ reader raises RuntimeError, TFDS anything
-            raise InputError(
-                f"{self.folder} cannot be read ({one_line(error)}); remove it and "
-                "prepare it again with python -m experiments.prepare"
-            ) from error
+            raise cannot_read(self.folder, error) from error
 
     def _example(self, row: int, fields: dict[str, Any]) -> Encoded:
         name = fields.get("file_name", fields.get("id"))
@@ -144,15 +144,6 @@ def open_tfds(
       data_dir: as in `load`.
 
     Raises:
-      InputError: not prepared, unreadable, no such split.
+      InputError: not prepared, in another format, unreadable, no such split.
     """
-    root = tfds_root(data_dir)
-    folder = tfds_version(name, root)
-    if folder is None:
-        archives = " --archive_dir=DIR" if name == "imagenet2012" else ""
-        raise InputError(
-            f"{name} is not prepared in {root}; prepare it with: "
-            f"python -m experiments.prepare --dataset={name}{archives} "
-            f"--data_dir={root}"
-        )
-    return EncodedImages(folder, split)
+    return EncodedImages(find(name, data_dir), split)

@@ -28,7 +28,7 @@ from PIL import Image
 
 from nasjax.base import InputError
 from nasjax.data.dataset import Path, one_line
-from nasjax.data.sources import tfds_version
+from nasjax.data.prepared import tfds_version
 from nasjax.data.writing import Layout, Prepared, check_writable, write
 
 #: The version of the official TFDS data sets whose layout is written.

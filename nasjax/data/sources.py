@@ -5,9 +5,7 @@ Everything here is NumPy; nothing imports TensorFlow. A user's mistake ends in a
 """
 
 import io
-import os
 import pathlib
-import re
 from typing import Any
 
 import numpy as np
@@ -23,10 +21,18 @@ from nasjax.data.dataset import (
     rank_in_class,
     subset,
 )
-from nasjax.data.own import load_folder, load_npz
+from nasjax.data.folder import folder_splits, load_folder
+from nasjax.data.own import load_npz, npz_splits
+from nasjax.data.pixels import to_rgb
+from nasjax.data.prepared import cannot_read, find
+from nasjax.data.prepared import tfds_root as tfds_root
+from nasjax.data.prepared import tfds_version as tfds_version
 
 NAMES = ("digits", "cifar10", "cifar100", "npz", "folder")
-SPLITS = ("train", "test")
+SPLITS = ("train", "valid", "test")
+_OWN = ("npz", "folder")
+#: Of the others, which have no validation images of their own.
+_OFFICIAL_SPLITS = ("train", "test")
 
 
 def load(
@@ -37,6 +43,7 @@ def load(
     path: Path | None = None,
     image_size: int | None = None,
     max_examples: int | None = None,
+    look: bool = True,
 ) -> Dataset:
     """Load one split of a data set as uint8 images `[M, H, W, Ch]` and labels `[M]`.
 
@@ -46,12 +53,15 @@ def load(
         set prepared for TFDS, in the order of its "id"s, which is that of the
         original files. ``npz``, ``folder``: the
         user's own, see `load_npz` and `load_folder`.
-      split: ``"train"`` or ``"test"``.
+      split: ``"train"``, ``"valid"``, which one's own may have, or ``"test"``; see
+        `splits`.
       data_dir: where TFDS keeps its data sets; else ``$TFDS_DATA_DIR``, else TFDS's
         own default, ``~/tensorflow_datasets``.
       path: the file or folder of ``npz`` and ``folder``.
       image_size: side in pixels to which the images of ``folder`` are resized.
       max_examples: keep only so many, the first of each class in equal shares.
+      look: at one's own: warn on stderr of what was passed over, and refuse images from
+        which nothing can be learned (`pixels.check_varied`).
 
     Raises:
       InputError: anything wrong with the arguments or the data, in one line.
@@ -65,16 +75,43 @@ def load(
         return _load_tfds(name, split, data_dir, max_examples)
     if name == "npz":
         assert path is not None
-        dataset = load_npz(path, split=split)
+        dataset = load_npz(path, split=split, look=look)
     elif name == "folder":
         assert path is not None
         return load_folder(
-            path, split=split, image_size=image_size, max_examples=max_examples
+            path,
+            split=split,
+            image_size=image_size,
+            max_examples=max_examples,
+            look=look,
         )
     else:
         dataset = _load_digits(split)
     rows = subset(dataset.labels, max_examples)
     return dataset._replace(images=dataset.images[rows], labels=dataset.labels[rows])
+
+
+def splits(name: str, *, path: Path | None = None) -> tuple[str, ...]:
+    """Which of `SPLITS` a data set has.
+
+    Args:
+      name: one of `NAMES`.
+      path: the file or folder of ``npz`` and ``folder``.
+
+    Raises:
+      InputError: as `load`.
+
+    >>> splits("digits")
+    ('train', 'test')
+    """
+    _check_arguments(name, "train", path, None, None)
+    if name == "folder":
+        assert path is not None
+        return folder_splits(path)
+    if name == "npz":
+        assert path is not None
+        return npz_splits(path)
+    return _OFFICIAL_SPLITS
 
 
 # --- arguments -------------------------------------------------------------------
@@ -89,15 +126,18 @@ def _check_arguments(
 ) -> None:
     if name not in NAMES:
         raise InputError(f"name must be one of {', '.join(NAMES)}, got {name!r}")
-    if split not in SPLITS:
-        raise InputError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    if name in ("npz", "folder"):
+    allowed = SPLITS if name in _OWN else _OFFICIAL_SPLITS
+    if split not in allowed:
+        raise InputError(f"split must be one of {', '.join(allowed)}, got {split!r}")
+    if name in _OWN:
         if path is None:
             raise InputError(f"path must be given for the data set {name!r}")
     elif path is not None:
         raise InputError(f"path is for npz and folder, not for {name!r}, got {path}")
     if image_size is not None and name != "folder":
-        raise InputError(f"image_size is for folder, not for {name!r}")
+        raise InputError(
+            f"image_size is for folder, not for {name!r}, whose images keep their size"
+        )
     if image_size is not None and image_size < 1:
         raise InputError(f"image_size must be at least 1 pixel, got {image_size}")
     if max_examples is not None and max_examples < 1:
@@ -120,41 +160,14 @@ def _load_digits(split: str) -> Dataset:
     return Dataset("digits", images[rows], labels[rows], names)
 
 
-def tfds_root(data_dir: Path | None) -> pathlib.Path:
-    """Folder where TFDS looks: `data_dir`, ``$TFDS_DATA_DIR``, or its own default."""
-    chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return pathlib.Path(chosen).expanduser()
-
-
-def tfds_version(name: str, root: pathlib.Path) -> pathlib.Path | None:
-    """Folder of the newest prepared version of `name` below `root`, if any."""
-    versions = [
-        (tuple(int(number) for number in folder.name.split(".")), folder)
-        for folder in (root / name).glob("*/")
-        if re.fullmatch(r"\d+\.\d+\.\d+", folder.name)
-        and (folder / "dataset_info.json").is_file()
-    ]
-    return max(versions)[1] if versions else None
-
-
 def _load_tfds(
     name: str, split: str, data_dir: Path | None, max_examples: int | None
 ) -> Dataset:
-    root = tfds_root(data_dir)
-    folder = tfds_version(name, root)
-    if folder is None:
-        raise InputError(
-            f"{name} is not prepared in {root}; prepare it with: "
-            f"python -m experiments.prepare --dataset={name} --data_dir={root}"
-        )
+    folder = find(name, data_dir)
     try:
         examples, info = _read_tfds(folder, split)
     except Exception as error:  # the C++ reader raises RuntimeError, TFDS anything
-        raise InputError(
-            f"{folder} cannot be read ({one_line(error)}); remove it and prepare it "
-            f"again with: python -m experiments.prepare --dataset={name} "
-            f"--data_dir={root}"
-        ) from error
+        raise cannot_read(folder, error) from error
     # TFDS stores examples shuffled; their "id"s give back the order of the files.
     examples.sort(key=lambda example: example.get("id", b""))
     labels = np.array([example["label"] for example in examples], np.int32)
@@ -195,5 +208,5 @@ def _decode(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
         image = Image.frombytes("RGB", size, data, "jpeg", "RGB", "")
     else:
         image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-        image = image.convert("RGB" if shape[-1] == 3 else "L")
+        image = to_rgb(image) if shape[-1] == 3 else image.convert("L")
     return np.asarray(image, np.uint8).reshape(shape)
