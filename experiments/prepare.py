@@ -7,9 +7,10 @@ r"""Prepare a data set for TFDS, without TensorFlow.
 CIFAR-10 and CIFAR-100 are downloaded (about 160 MB; a minute is spent on writing), or
 ``--archive=FILE`` takes the original binary archive (``cifar-10-binary.tar.gz``,
 ``cifar-100-binary.tar.gz``). ImageNet needs a login: ``--archive_dir`` names the folder
-with ``ILSVRC2012_img_train.tar`` and ``ILSVRC2012_img_val.tar``, which are read where
-they lie; the room of the archives is needed again, twice while writing. A search then
-finds the data set with ``TFDS_DATA_DIR=DIR``. Exit code 2: bad input, told in one line.
+with ``ILSVRC2012_img_train.tar`` and ``ILSVRC2012_img_val.tar``, or with ``train/`` and
+``val/`` that they were unpacked to, which are read where they lie; the room of the
+archives is needed again, twice while writing. A search then finds the data set with
+``TFDS_DATA_DIR=DIR``. Exit code 2: bad input, told in one line.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from nasjax.base import InputError
 from nasjax.data.imagenet import NAME as IMAGENET
 from nasjax.data.imagenet import prepare_imagenet
 from nasjax.data.prepare import SOURCES, prepare
-from nasjax.data.sources import tfds_root
+from nasjax.data.prepared import tfds_root
 from nasjax.data.writing import Prepared
 
 _DATASET = flags.DEFINE_enum(
@@ -36,7 +37,9 @@ _ARCHIVE = flags.DEFINE_string(
     "archive", None, "The original archive of CIFAR, if it is not to be downloaded."
 )
 _ARCHIVE_DIR = flags.DEFINE_string(
-    "archive_dir", None, "Folder of the official archives of imagenet2012."
+    "archive_dir",
+    None,
+    "Folder of the official archives of imagenet2012, or of train/ and val/ from them.",
 )
 _CHECKSUM = flags.DEFINE_string(
     "checksum", None, "MD5 of the archive; the published one."

@@ -90,6 +90,46 @@ def test_a_second_preparation_does_nothing(prepared: pathlib.Path):
     assert again == (prepared / "data" / NAME / VERSION, False)
 
 
+@pytest.mark.parametrize("sorted_val", [False, True])
+def test_unpacked_folders_are_as_good_as_the_archives(
+    prepared: pathlib.Path, tmp_path: pathlib.Path, sorted_val: bool
+):
+    for synset, images in imagenet.train_images().items():
+        (tmp_path / "train" / synset).mkdir(parents=True)
+        for name, data in images.items():
+            (tmp_path / "train" / synset / name).write_bytes(data)
+    for place, (name, data) in enumerate(imagenet.validation_images().items()):
+        sub = tmp_path / "val" / (f"n{place % 2:08d}" if sorted_val else "")
+        sub.mkdir(parents=True, exist_ok=True)
+        (sub / name).write_bytes(data)
+    (tmp_path / "train" / ".DS_Store").write_text("x")
+    made = prepare_imagenet(archive_dir=tmp_path, data_dir=tmp_path / "data")
+    assert made.created
+    for split in ("train", "validation"):
+        assert read(tmp_path, split) == read(prepared, split)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["ILSVRC/Data/CLS-LOC/train/x"], r"give --archive_dir=\S*CLS-LOC, which does"),
+        (["n01440764/n01440764_1.JPEG"], "if {name}/ is train/"),
+        (["train/ant/1.JPEG", "val/1.JPEG"], "as a folder a folder of each, holds 'an"),
+        (["train/n01440764.tar", "val/1.JPEG"], "a folder of each, holds 'n01440764.t"),
+        (["train/n01440764/a.JPEG", "val/1.JPEG"], "n01440764_NUMBER.JPEG, holds 'a."),
+    ],
+)
+def test_other_folders_are_refused_with_what_to_do(
+    tmp_path: pathlib.Path, files: list[str], message: str
+):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InputError, match=message.format(name=tmp_path.name)) as error:
+        prepare_imagenet(archive_dir=tmp_path, data_dir=tmp_path / "data")
+    assert "\n" not in str(error.value)
+
+
 GOOD = {"n01440764_1.JPEG": imagenet.jpeg(1)}
 
 
