@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nasjax.base import Array, InputError, Key
+from nasjax.data.pixels import empty_share, hidden_share
 
 #: Smallest standard deviation: half a grey level, so that a constant channel
 #: normalises to 0 instead of 0/0.
@@ -34,6 +35,42 @@ class Augmentation(NamedTuple):
     pad: int = 4  # pixels on each side before the random crop; 0: no crop
     flip: bool = True  # mirror left and right with probability 1/2
     cutout: int = 0  # side of the square in pixels; 0: none
+
+    def check(self, height: int, width: int) -> None:
+        """Refuse what hides the image at half of its places or more.
+
+        Args:
+          height: of an image, in pixels.
+          width: of an image, in pixels.
+
+        Raises:
+          InputError: naming the field, its value and what happens.
+
+        >>> Augmentation(cutout=100).check(8, 8)
+        Traceback (most recent call last):
+          ...
+        nasjax.base.InputError: cutout is 100; a square of 100 pixels hides all of an
+        8x8 image at every place; give less, or 0 for none
+        """
+        if self.pad < 0 or self.cutout < 0:
+            raise InputError(f"pad and cutout must be 0 or more pixels, got {self}")
+        shares = {
+            "cutout": hidden_share(self.cutout, height, width),
+            "pad": empty_share(self.pad, height, width),
+        }
+        does = {
+            "cutout": f"a square of {self.cutout} pixels hides all",
+            "pad": f"a crop after {self.pad} pixels on each side leaves nothing",
+        }
+        for field, share in shares.items():
+            if share >= 0.5:
+                places = f"{100 * share:.0f} % of the places"
+                if share == 1:
+                    places = "every place"
+                raise InputError(
+                    f"{field} is {getattr(self, field)}; {does[field]} of an "
+                    f"{height}x{width} image at {places}; give less, or 0 for none"
+                )
 
 
 def example_keys(key: Key, ids: Array, *, epoch: int | Array) -> Key:
@@ -186,8 +223,7 @@ def preprocess(
     """
     if augmentation is None:
         return normalise(images, mean=mean, std=std)
-    if augmentation.pad < 0 or augmentation.cutout < 0:
-        raise InputError(f"pad and cutout must be 0 or more pixels, got {augmentation}")
+    augmentation.check(*images.shape[1:3])
     raw = augment(key, images, ids, epoch=epoch, augmentation=augmentation)
     normal = normalise(raw, mean=mean, std=std)
     if not augmentation.cutout:
