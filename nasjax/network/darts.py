@@ -275,7 +275,7 @@ def _macs(settings: Settings, stack: tuple[CellPlan, ...], size: Size) -> int:
     imagenet = DATASETS[settings.dataset].imagenet
     channels = stem_channels(settings)
     total, size = parts.stem_macs(channels, size, stride=2 if imagenet else 1)
-    for cell in stack:
+    for index, cell in enumerate(stack):
         unit, stride = cell.before
         # The stride of what is larger: its size before was twice this one's.
         at = (size[0] * stride, size[1] * stride)
@@ -284,6 +284,8 @@ def _macs(settings: Settings, stack: tuple[CellPlan, ...], size: Size) -> int:
         total += cells.macs(cell.graph, cell.channels, size)
         if any(edge.stride == 2 for edge in cell.graph.edges):
             size = units.strided(size, 2)
+        if settings.auxiliary and index == _auxiliary_after(settings):
+            parts.check_auxiliary(size, imagenet=imagenet)
     if settings.auxiliary:
         read = stack[_auxiliary_after(settings)].out_channels
         total += parts.auxiliary_macs(read, settings.num_classes)

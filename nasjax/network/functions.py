@@ -271,7 +271,8 @@ def cost(
       image_shape: ``(H, W, channels)``; None for the data set's.
 
     Raises:
-      InputError: a genotype, data set or size that makes no network.
+      InputError: a genotype, data set or size that makes no network, or images that
+        the auxiliary head does not fit.
 
     >>> from nasjax import genotypes
     >>> cost(genotypes.DARTS_V2, channels=36, num_cells=20)

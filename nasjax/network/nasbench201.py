@@ -107,7 +107,8 @@ def _forward(
     if images.shape[1] % 4 or images.shape[2] % 4:
         raise InputError(
             f"images are {images.shape[1]}×{images.shape[2]}; NAS-Bench-201 halves "
-            "them twice, so both are multiples of 4"
+            "them twice, so both are multiples of 4; data.image_size resizes the "
+            "images of a folder"
         )
     params, stats = variables["params"], variables["batch_stats"]
     x = supernet.enter(images, how.dtype)

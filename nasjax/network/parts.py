@@ -104,12 +104,8 @@ def apply_auxiliary(
     Raises:
       InputError: another H or W, which the published head does not fit.
     """
+    check_auxiliary(x.shape[1:3], imagenet=imagenet)
     stride = 2 if imagenet else 3
-    if any((size - 5) // stride != 1 or size < 5 for size in x.shape[1:3]):
-        raise InputError(
-            f"the auxiliary head does not fit features of {x.shape[1]}×{x.shape[2]}: "
-            f"images are about {'224×224' if imagenet else '32×32'} for it"
-        )
     pooled = _pool_to_2x2(primitives.relu(x), stride)
     y = units.POINTWISE.apply(weights["first"], pooled, 1, context)
     moments = {}
@@ -126,6 +122,25 @@ def apply_auxiliary(
             second, stats["second"], y, context=context
         )
     return supernet.apply_head(weights["head"], primitives.relu(y)), moments
+
+
+def check_auxiliary(size: Sequence[int], *, imagenet: bool) -> None:
+    """Refuse features that the published auxiliary head does not fit.
+
+    Args:
+      size: their height and width.
+      imagenet: see `apply_auxiliary`.
+
+    Raises:
+      InputError: naming the sizes, and the fields that help.
+    """
+    stride, side = (2, 224) if imagenet else (3, 32)
+    if any((pixels - 5) // stride != 1 or pixels < 5 for pixels in size):
+        raise InputError(
+            f"the auxiliary head does not fit features of {size[0]}×{size[1]}: images "
+            f"are about {side}×{side} for it; train.auxiliary_weight=0 trains without "
+            f"it, and data.image_size={side} resizes the images of a folder"
+        )
 
 
 def auxiliary_macs(channels: int, num_classes: int) -> int:

@@ -135,7 +135,10 @@ def check_settings(settings: Settings) -> None:
             "cifar10, cifar100 and imagenet16-120"
         )
     if settings.genotype.arch_str and settings.auxiliary:
-        raise InputError("a network of NAS-Bench-201 has no auxiliary head")
+        raise InputError(
+            "a network of NAS-Bench-201 has no auxiliary head; "
+            "train.auxiliary_weight=0 trains without one"
+        )
     if imagenet and settings.channels % 2:
         raise InputError(
             f"channels is {settings.channels}; ImageNet's stem halves it, so it is even"

@@ -17,6 +17,8 @@ from nasjax.data.batches import Batch
 from nasjax.epoch import first_slot
 from nasjax.genotype import Genotype
 from nasjax.loop import Metrics
+from nasjax.network.skeleton import make_pass
+from nasjax.network.units import Context
 from nasjax.retrain import recipe as recipes
 from nasjax.retrain.recipe import Recipe
 
@@ -70,6 +72,16 @@ class Net(NamedTuple):
             auxiliary=self.auxiliary,
             image_channels=self.image_shape[2],
         )
+
+    def check(self) -> None:
+        """Refuse what cannot be built, before anything is traced.
+
+        Raises:
+          InputError: settings of no network, or images that the auxiliary head does
+            not fit.
+        """
+        self.cost()
+        make_pass(Context(depthwise=self.depthwise), dtype=self.dtype)
 
     def cost(self) -> network.Cost:
         """Parameters, the auxiliary head's too, and multiply-accumulates."""

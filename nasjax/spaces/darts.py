@@ -209,7 +209,7 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
     if min(settings.image_shape[:2]) < smallest:
         raise ValueError(
             f"images of {settings.image_shape[:2]} pixels are smaller than "
-            f"{smallest}×{smallest}"
+            f"{smallest}×{smallest}; data.image_size resizes the images of a folder"
         )
     cells = plan(space, settings)
     runs = stages(cells)

@@ -172,7 +172,8 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
     height, width, image_channels = settings.image_shape
     if height % 4 or width % 4:
         raise ValueError(
-            f"NAS-Bench-201 halves images twice: {height}×{width} is not of 4s"
+            f"NAS-Bench-201 halves images twice: {height}×{width} is not of 4s; "
+            "data.image_size resizes the images of a folder"
         )
     context = settings.context
     widths = [settings.channels * 2**stage for stage in range(_NUM_STAGES)]
