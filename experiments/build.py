@@ -2,30 +2,22 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from experiments import build_data
+from experiments.build_data import augmentation as augmentation
+from experiments.build_data import named as named
 from nasjax import epoch, methods, optimizers, schedules, spaces, supernet
 from nasjax.analysis import probes
 from nasjax.base import InputError, Schedule
 from nasjax.bilevel import Optimizers
-from nasjax.data import (
-    Augmentation,
-    Dataset,
-    DeviceData,
-    load,
-    load_halves,
-    open_tfds,
-    split_half,
-    to_device,
-    to_device_halves,
-    to_device_seeds,
-)
+from nasjax.data import DeviceData
+from nasjax.data.reading import Reading
 from nasjax.methods import Method
 from nasjax.parallel import Devices, most_devices
 from nasjax.tabular import NASBench201
@@ -67,13 +59,17 @@ _RANGES = {
 
 
 class Parts(NamedTuple):
-    """What `search.prepare` takes; ``by_seed`` has the data of each seed asked for."""
+    """What `search.prepare` takes, and what there is to tell of its data.
+
+    ``by_seed`` has the data of each seed asked for.
+    """
 
     net: supernet.Supernet
     method: Method
     data: DeviceData
     devices: Devices
     by_seed: Sequence[DeviceData]
+    reading: Reading
 
 
 def all_parts(
@@ -96,26 +92,18 @@ def all_parts(
         check(config)
         chosen = method(config)
         devices = choose_devices(config["search"]["batch_size"], num_devices)
-        if seeds:
-            by_seed, num_classes = data_of_seeds(config, seeds)
-        else:
-            on_device, num_classes = data(config)
-            by_seed = [on_device]
+        read = build_data.read(config, seeds)
         built = net(
             config,
             chosen,
-            image_shape=_image_shape(by_seed[0]),
-            num_classes=num_classes,
+            image_shape=read.reading.image_shape,
+            num_classes=len(read.reading.class_names),
             axis_name=devices.axis_name,
         )
+        build_data.look(read.images, augmentation(config))
     except ValueError as error:
         raise InputError(str(error)) from None
-    return Parts(built, chosen, by_seed[0], devices, by_seed)
-
-
-def _image_shape(data: DeviceData) -> tuple[int, int, int]:
-    height, width, channels = data.train.images.shape[-3:]
-    return height, width, channels
+    return Parts(built, chosen, read.by_seed[0], devices, read.by_seed, read.reading)
 
 
 def choose_devices(batch_size: int, asked: int | None) -> Devices:
@@ -168,15 +156,6 @@ def check_ranges(
         raise InputError(f"seed is {config['seed']}; it must be from 0 to 2**32 - 1")
 
 
-@contextmanager
-def named(name: str) -> Iterator[None]:
-    """Say which block the library's own complaints are about."""
-    try:
-        yield
-    except ValueError as error:
-        raise InputError(f"{name}: {error}") from None
-
-
 def method(config: Mapping[str, Any]) -> Method:
     """The method of ``config["method"]``."""
     fields = dict(config["method"])
@@ -215,83 +194,8 @@ def _choose(field: str, name: str, choices: Mapping[str, Any]) -> Any:
 
 def data(config: Mapping[str, Any]) -> tuple[DeviceData, int]:
     """The data set of ``config["data"]`` on the device, and its number of classes."""
-    if config["data"]["name"] == "imagenet2012":
-        return _imagenet(config)
-    dataset, sizes = _dataset(config)
-    return to_device(dataset, seed=config["seed"], **sizes), dataset.num_classes
-
-
-def data_of_seeds(
-    config: Mapping[str, Any], seeds: Sequence[int]
-) -> tuple[Sequence[DeviceData], int]:
-    """`data` with each of several seeds, which share the images."""
-    if config["data"]["name"] == "imagenet2012":
-        raise InputError(
-            f"search.num_seeds is {len(seeds)}; of imagenet2012 each seed takes images "
-            "of its own: give one seed a launch"
-        )
-    dataset, sizes = _dataset(config)
-    return to_device_seeds(dataset, seeds=seeds, **sizes), dataset.num_classes
-
-
-def _dataset(config: Mapping[str, Any]) -> tuple[Dataset, dict[str, Any]]:
-    """The data set of ``config["data"]``, and how it is laid out."""
-    block, batch_size = config["data"], config["search"]["batch_size"]
-    fraction = block["train_fraction"]
-    if block["class_fraction"] is not None:
-        raise InputError(
-            f"data.class_fraction is for imagenet2012, not for {block['name']!r}"
-        )
-    with named("data"):
-        dataset = load(
-            block["name"],
-            data_dir=block["data_dir"],
-            path=block["path"],
-            image_size=block["image_size"],
-            max_examples=block["max_examples"],
-        )
-        halves = split_half(0, len(dataset.labels), train_fraction=fraction)
-    _check_batch_size(batch_size, max(map(len, halves)))
-    return dataset, {"batch_size": batch_size, "train_fraction": fraction}
-
-
-def _imagenet(config: Mapping[str, Any]) -> tuple[DeviceData, int]:
-    """Two shares of every class of ImageNet on the device, and 1000."""
-    block, batch_size = config["data"], config["search"]["batch_size"]
-    if block["train_fraction"] != 0.5:
-        raise InputError(
-            f"data.train_fraction is {block['train_fraction']}; of imagenet2012 either "
-            "half has data.class_fraction of each class"
-        )
-    if block["path"] is not None:
-        raise InputError(f"data.path is for npz and folder, got {block['path']!r}")
-    with named("data"):
-        halves = load_halves(
-            open_tfds("imagenet2012", data_dir=block["data_dir"]),
-            image_size=224 if block["image_size"] is None else block["image_size"],
-            fraction=0.1
-            if block["class_fraction"] is None
-            else block["class_fraction"],
-            max_examples=block["max_examples"],
-            seed=config["seed"],
-        )
-    _check_batch_size(batch_size, len(halves.train.labels))
-    on_device = to_device_halves(*halves, batch_size=batch_size)
-    return on_device, halves.train.num_classes
-
-
-def _check_batch_size(batch_size: int, largest: int) -> None:
-    if batch_size > largest:
-        raise InputError(
-            f"search.batch_size is {batch_size}; it must be at most {largest}, the "
-            "examples of the larger half"
-        )
-
-
-def augmentation(config: Mapping[str, Any]) -> Augmentation:
-    """Crop, flip and cutout of ``config["data"]``."""
-    block = config["data"]
-    return Augmentation(pad=block["pad"], flip=block["flip"], cutout=block["cutout"])
+    read = build_data.read(config)
+    return read.by_seed[0], len(read.reading.class_names)
 
 
 def net(

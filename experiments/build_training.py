@@ -1,13 +1,15 @@
 """From the configuration of a retraining to the library's objects, all checked."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from experiments import build
-from nasjax import retrain
+import numpy as np
+
+from experiments import build, build_data
+from nasjax import loop, retrain
 from nasjax.base import InputError
-from nasjax.data import Dataset, load
+from nasjax.data.reading import Reading
 from nasjax.genotype import Genotype
 from nasjax.parallel import Devices
 
@@ -36,7 +38,11 @@ class Parts(NamedTuple):
 
 
 def all_parts(
-    config: Mapping[str, Any], genotype: Genotype, *, num_devices: int | None = None
+    config: Mapping[str, Any],
+    genotype: Genotype,
+    *,
+    num_devices: int | None = None,
+    tell: Callable[[Reading], None] = lambda reading: None,
 ) -> Parts:
     """Network, recipe and data of a configuration.
 
@@ -44,6 +50,7 @@ def all_parts(
       config: the configuration.
       genotype: what is trained.
       num_devices: that share a batch; None takes as many as can.
+      tell: told of what was read, once all is checked.
 
     Raises:
       InputError: a value that is not allowed, here or by the library's own checks.
@@ -60,15 +67,21 @@ def all_parts(
     devices = build.choose_devices(shared, num_devices)
     make = _streamed if config["data"]["name"] == "imagenet2012" else _resident
     data = make(config, Devices(devices.number, size))
-    return Parts(_net(config, genotype, data, devices.axis_name), recipe, data.feed)
+    net = _net(config, genotype, data.reading, devices.axis_name)
+    net._replace(auxiliary=recipe.auxiliary_weight > 0).check()
+    if data.images:
+        build_data.look(data.images, build.augmentation(config))
+    loop.check_length(recipe.epochs, data.feed.steps_per_epoch)
+    tell(data.reading)
+    return Parts(net, recipe, data.feed)
 
 
 class _Data(NamedTuple):
-    """A feed and what a network must know of it."""
+    """A feed and what there is to tell of it."""
 
     feed: retrain.Feed
-    num_classes: int
-    image_shape: tuple[int, int, int]
+    reading: Reading
+    images: Mapping[str, np.ndarray] = {}  # on the host, to look at
 
 
 def _resident(config: Mapping[str, Any], devices: Devices) -> _Data:
@@ -79,17 +92,32 @@ def _resident(config: Mapping[str, Any], devices: Devices) -> _Data:
             "--config=experiments/configs/retrain_cifar10.py"
         )
     build.check_ranges(config, _OF_THE_DEVICE)
-    train, test = (_load(config, split) for split in ("train", "test"))
+    block = config["data"]
+    train, test = (build_data.load_split(block, split) for split in ("train", "test"))
+    valid = build_data.load_own_valid(block)
     with build.named("data"):
         feed = retrain.resident(
             train,
             test,
             devices=devices,
-            valid_fraction=config["data"]["valid_fraction"],
+            valid=valid,
+            valid_fraction=block["valid_fraction"],
             seed=config["seed"],
             augmentation=build.augmentation(config),
         )
-    return _Data(feed, train.num_classes, train.image_shape)
+    held_out = 0 if feed.valid is None else int(feed.valid.half.weights.sum())
+    examples = {
+        "train": len(train.labels) - (held_out if valid is None else 0),
+        "valid": held_out,
+        "test": len(test.labels),
+    }
+    images = {"train images": train.images, "test images": test.images}
+    read = [train, test]
+    if valid is not None:
+        images["valid images"] = valid.images
+        read.append(valid)
+    told = build_data.reading(block, examples, read, has_valid=valid is not None)
+    return _Data(feed, told, images)
 
 
 def _streamed(config: Mapping[str, Any], devices: Devices) -> _Data:
@@ -116,8 +144,17 @@ def _streamed(config: Mapping[str, Any], devices: Devices) -> _Data:
             std=STD,
             devices=devices,
         )
-    size = block["image_size"]
-    return _Data(feed, streams.num_classes, (size, size, 3))
+    size, valid = block["image_size"], streams.valid
+    examples = {
+        "train": len(streams.train.images),
+        "valid": 0 if valid is None else len(valid.images),
+        "test": len(streams.test.images),
+    }
+    source = build_data.DRAWN if valid is not None else ""
+    told = Reading(
+        "imagenet2012", (size, size, 3), streams.class_names, examples, source
+    )
+    return _Data(feed, told)
 
 
 def _check_space(config: Mapping[str, Any], genotype: Genotype) -> None:
@@ -149,23 +186,10 @@ def _recipe(config: Mapping[str, Any]) -> retrain.Recipe:
     return recipe
 
 
-def _load(config: Mapping[str, Any], split: str) -> Dataset:
-    block = config["data"]
-    with build.named("data"):
-        return load(
-            block["name"],
-            split=split,
-            data_dir=block["data_dir"],
-            path=block["path"],
-            image_size=block["image_size"],
-            max_examples=block["max_examples"],
-        )
-
-
 def _net(
     config: Mapping[str, Any],
     genotype: Genotype,
-    data: _Data,
+    reading: Reading,
     axis_name: str | None,
 ) -> retrain.Net:
     fields = dict(config["network"])
@@ -173,8 +197,8 @@ def _net(
     synchronised = fields.pop("synchronised")
     return retrain.Net(
         genotype,
-        data.num_classes,
-        data.image_shape,
+        len(reading.class_names),
+        reading.image_shape,
         axis_name=axis_name if synchronised else None,
         **fields,
     )

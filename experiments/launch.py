@@ -15,6 +15,7 @@ from experiments.signals import StopRequest
 from nasjax import loop
 from nasjax import processes as agreement
 from nasjax.budget import Budget, told
+from nasjax.data.reading import Reading
 from nasjax.report import write_report
 from nasjax.workdir import Bystander, Workdir, safe_name
 
@@ -68,6 +69,12 @@ def open_workdir(folder: Path | str, **settings: Any) -> Workdir:
     """The folder of a run, for the one process that writes there or for another."""
     kind = Workdir if agreement.is_first() else Bystander
     return kind(folder, **settings)
+
+
+def tell_read(reading: Reading) -> None:
+    """Print what a run reads, once for all its processes."""
+    if agreement.is_first():
+        print(reading, flush=True)
 
 
 def is_finished(

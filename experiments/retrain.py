@@ -112,7 +112,10 @@ def main(argv: Sequence[str]) -> int:
         return 0
     with budgets.told():
         parts = build_training.all_parts(
-            config, genotype, num_devices=launch.DEVICES.value
+            config,
+            genotype,
+            num_devices=launch.DEVICES.value,
+            tell=launch.tell_read,
         )
         training, budget = retrain.prepare(*parts, seed=config["seed"])
     launch.begin(workdir, config, budget, started=started)

@@ -98,6 +98,7 @@ def _prepare(
     parts = build.all_parts(config, num_devices=launch.DEVICES.value)
     table = _table(parts.net.space.name)
     analyses = build.analyses(config, table)
+    launch.tell_read(parts.reading)
     task, budget = search.prepare(
         parts.net,
         parts.method,

@@ -167,6 +167,7 @@ def _prepare(waiting: Sequence[OfSeed], plan: Plan, table: _Table) -> _Prepared:
     found = table(parts.net.space.name)
     # What a measure has compiled it keeps for one search.
     analyses = [build.analyses(config, found) for _ in waiting]
+    launch.tell_read(parts.reading)
     prepared, budget = seeds_lib.prepare(
         parts.net,
         parts.method,

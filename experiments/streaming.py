@@ -119,6 +119,7 @@ def main(argv: Sequence[str]) -> None:
         result = measure(stream._replace(num_workers=number), seconds=_SECONDS.value)
         settings = {
             "images": name,
+            "num_images": len(images),
             "mean_kilobytes": round(_mean_bytes(images) / 1000, 1),
             "num_workers": number,
             "num_threads": stream.num_threads,

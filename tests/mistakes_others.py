@@ -70,6 +70,22 @@ OTHERS: Table = {
         ["{place}/file must be a whole .tar.gz"],
     ),
     "prepare's flag": ("prepare --data_dri=x", ["'data_dri'", "data_dir"]),
+    # data, by the launcher that trains
+    "training with a head that does not fit": (
+        f"{V2} --config=experiments/configs/retrain_cifar10.py:smoke "
+        "--config.data.name=npz --config.data.path={place}/tested.npz",
+        [
+            "the auxiliary head does not fit features of 2×2",
+            "train.auxiliary_weight=0",
+            "data.image_size=32",
+        ],
+    ),
+    "training on nothing but cutouts": (
+        f"{V2} --config=experiments/configs/retrain_cifar10.py:smoke "
+        "--config.data.name=npz --config.data.path={place}/tested.npz "
+        "--config.train.auxiliary_weight=0",
+        ["data.cutout is 16", "hides all of an 8x8 image at every place"],
+    ),
     # genotypes, by the launcher that counts them
     "nothing to count": ("cost", ["--genotype=NAME|FILE|WORKDIR", "--all"]),
     "both": ("cost --all --genotype=DARTS_V2", ["--all and --genotype"]),

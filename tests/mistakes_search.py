@@ -47,6 +47,39 @@ SEARCH: Table = {
     "b2": ("--config.search.arch_b2=-0.1", ["search.arch_b2 is -0.1", "at least 0"]),
     "pad": ("--config.data.pad=-1", ["data.pad is -1", "at least 0"]),
     "cutout": ("--config.data.cutout=-2", ["data.cutout is -2", "at least 0"]),
+    "cutout of all": (
+        "--config.data.cutout=100",
+        ["data.cutout is 100", "hides all of an 8x8 image at every place"],
+    ),
+    "cutout of most": (
+        "--config.data.cutout=14",
+        ["data.cutout is 14", "77 % of the places"],
+    ),
+    "a crop of nothing": ("--config.data.pad=40", ["data.pad is 40", "leaves nothing"]),
+    "black images": (
+        "--config.data.name=npz --config.data.path={place}/eight.npz "
+        "--config.search.batch_size=16",
+        ["data: every pixel of the 40 images is 0", "look at what was read"],
+    ),
+    "one picture": (
+        "--config.data.name=npz --config.data.path={place}/same.npz "
+        "--config.search.batch_size=16",
+        ["data: the 40 images are one and the same picture"],
+    ),
+    "a channel of nothing": (
+        "--config.data.name=npz --config.data.path={place}/no_blue.npz "
+        "--config.search.batch_size=16",
+        ["channel 2 of the 40 images is 0 at every pixel", "deviation", "is 0"],
+    ),
+    "a fraction of what is not halved": (
+        "--config.data.name=npz --config.data.path={place}/valid.npz "
+        "--config.data.train_fraction=0.7",
+        ["data.train_fraction is 0.7", "validation split of its own", "0.5"],
+    ),
+    "a black validation split": (
+        "--config.data.name=npz --config.data.path={place}/valid.npz",
+        ["data: every pixel of the 40 valid images is 0"],
+    ),
     "negative seed": ("--config.seed=-1", ["seed is -1", "from 0 to"]),
     "large seed": ("--config.seed=4294967296", ["seed is 4294967296", "2**32"]),
     # several seeds

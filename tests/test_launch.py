@@ -107,6 +107,9 @@ def check_finished(folder: pathlib.Path, done: Ended) -> None:
     assert str(found[-1]["step"]) in steps
     assert str(folder / "genotype.json") in done.out
     assert str(folder / "report.html") in done.out
+    assert re.match(
+        r"data \w+: [\d,]+ images · \d+ classes · .* passed over\n", done.out
+    )
 
 
 @pytest.mark.parametrize(

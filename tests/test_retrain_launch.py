@@ -72,6 +72,11 @@ def finished(launch, tmp_path_factory: pytest.TempPathFactory):
 def test_a_training_leaves_everything_it_promises(finished):
     folder, done = finished
     assert (done.code, done.err) == (0, "")
+    read = (
+        "data digits: 400 images · 10 classes · 8x8 pixels, 1 channel · "
+        "train 180, valid 20 (drawn from train), test 200 · 0 files passed over\n"
+    )
+    assert done.out.startswith(read), done.out
     result = json.loads((folder / "result.json").read_text())
     assert 0 <= result["test_accuracy"] <= 1
     assert {"test_loss", "valid_accuracy", "params", "macs"} <= set(result)
@@ -163,8 +168,9 @@ def test_sigterm_stops_a_training_and_the_same_command_goes_on_to_the_same_bits(
 
 def test_the_budget_is_told_before_the_first_step(finished):
     _, done = finished
-    assert done.out.startswith("weights ")
-    assert "alpha" not in done.out.split("\n")[0]
+    budget = done.out.split("\n")[1]  # the first line is that of the data
+    assert budget.startswith("weights ")
+    assert "alpha" not in budget
 
 
 # --- mistakes --------------------------------------------------------------------
@@ -216,7 +222,7 @@ def test_the_budget_is_told_before_the_first_step(finished):
         ),
         (
             ["--genotype=DARTS_V2", "--config.train.auxiliary_weight=0.4"],
-            "the auxiliary head does not fit features of 2×2",
+            "32×32 for it; train.auxiliary_weight=0 trains without it",
         ),
         (["--genotype=DARTS_V2", "--config.train.epoch=3"], "no field 'epoch'"),
         (["--genotype=DARTS_V2", "--num_devices=99"], "num_devices is 99"),

@@ -40,8 +40,8 @@ def default() -> ConfigDict:
                 "data_dir": config_dict.placeholder(str),  # of TFDS's data sets
                 "path": config_dict.placeholder(str),  # of npz and folder
                 "image_size": config_dict.placeholder(int),  # in pixels, of folder too
-                "max_examples": config_dict.placeholder(int),  # all of them
-                "train_fraction": 0.5,  # not of imagenet2012, but:
+                "max_examples": config_dict.placeholder(int),  # of a split; all
+                "train_fraction": 0.5,  # where there is no valid; not of imagenet2012:
                 "class_fraction": config_dict.placeholder(float),  # in either half
                 "pad": 4,  # pixels around the image before the random crop
                 "flip": True,

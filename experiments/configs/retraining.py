@@ -22,8 +22,9 @@ def darts_cifar() -> ConfigDict:
                 "data_dir": config_dict.placeholder(str),  # of TFDS's data sets
                 "path": config_dict.placeholder(str),  # of npz and folder
                 "image_size": config_dict.placeholder(int),  # of folder, pixels
-                "max_examples": config_dict.placeholder(int),  # all of them
-                "valid_fraction": 0.1,  # held out; 0 trains on all, as the papers do
+                "max_examples": config_dict.placeholder(int),  # of a split; all
+                # Held out where there is no split valid; 0 trains on all, as papers do.
+                "valid_fraction": 0.1,
                 "pad": 4,  # pixels around the image before the random crop
                 "flip": True,
                 "cutout": 16,  # side in pixels

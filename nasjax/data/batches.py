@@ -84,6 +84,26 @@ def split_half(
     return np.sort(order[:num_train]), np.sort(order[num_train:])
 
 
+def hold_out(
+    seed: int, num_examples: int, *, valid_fraction: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """`split_half` by the share of the valid part.
+
+    Raises:
+      InputError: a part would be empty.
+
+    >>> [len(part) for part in hold_out(0, 20, valid_fraction=0.1)]
+    [18, 2]
+    """
+    try:
+        return split_half(seed, num_examples, train_fraction=1.0 - valid_fraction)
+    except InputError:
+        raise InputError(
+            f"valid_fraction is {valid_fraction}; it must leave an example in both "
+            f"parts of {num_examples}, or be 0 to hold nothing out"
+        ) from None
+
+
 def to_device(
     dataset: Dataset, *, batch_size: int, seed: int, train_fraction: float = 0.5
 ) -> DeviceData:
@@ -116,10 +136,7 @@ def to_device_halves(train: Dataset, valid: Dataset, *, batch_size: int) -> Devi
     Raises:
       InputError: the two differ in image shape or classes.
     """
-    for what in ("image_shape", "num_classes"):
-        given, wanted = getattr(valid, what), getattr(train, what)
-        if given != wanted:
-            raise InputError(f"{what} of the valid half must be {wanted}, got {given}")
+    check_same(train, valid, "the valid half")
 
     def half(dataset: Dataset, first_id: int) -> Half:
         at, weights = slots(len(dataset.labels), batch_size)
@@ -134,6 +151,18 @@ def to_device_halves(train: Dataset, valid: Dataset, *, batch_size: int) -> Devi
         half(valid, len(train.labels)),
         *map(jnp.asarray, statistics),
     )
+
+
+def check_same(train: Dataset, other: Dataset, name: str) -> None:
+    """Refuse a split of other images or classes than those of training.
+
+    Raises:
+      InputError: naming it and what differs.
+    """
+    for what in ("image_shape", "num_classes"):
+        given, wanted = getattr(other, what), getattr(train, what)
+        if given != wanted:
+            raise InputError(f"{what} of {name} must be {wanted}, got {given}")
 
 
 def num_steps(num_examples: int, batch_size: int) -> int:
@@ -284,7 +313,6 @@ def _put(
     batch_size: int,
 ) -> DeviceData:
     statistics = channel_statistics(images[train_ids])
-
     train, valid = (
         lay_out(images, labels, ids, batch_size=batch_size)
         for ids in (train_ids, valid_ids)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nasjax.base import InputError
-from nasjax.data.batches import split_half
+from nasjax.data.batches import hold_out
 from nasjax.data.dataset import Path
 from nasjax.data.encoded import EncodedImages, Rows, open_tfds
 from nasjax.data.jitter import IMAGENET_JITTER, ColorJitter
@@ -23,7 +23,12 @@ class ImageNetStreams(NamedTuple):
     train: Stream
     valid: Stream | None  # held out of the training split; None for nothing
     test: Stream  # what ImageNet calls validation, the one split with labels beside
-    num_classes: int
+    class_names: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """Y."""
+        return len(self.class_names)
 
 
 def imagenet_streams(
@@ -64,15 +69,13 @@ def imagenet_streams(
         for split in ("train", "validation")
     )
     valid = None
-    num_classes = len(train.images.class_names)
+    class_names = train.images.class_names
     if valid_fraction:
         if not 0 < valid_fraction < 1:
             raise InputError(
                 f"valid_fraction is {valid_fraction}; it must be at least 0 and below 1"
             )
-        rest, held_out = split_half(
-            seed, len(train), train_fraction=1.0 - valid_fraction
-        )
+        rest, held_out = hold_out(seed, len(train), valid_fraction=valid_fraction)
         train, valid = (Rows(train.images, rows) for rows in (rest, held_out))
     stream = Stream(
         train,
@@ -91,7 +94,7 @@ def imagenet_streams(
         stream,
         in_order._replace(images=valid) if valid is not None else None,
         in_order._replace(images=test),
-        num_classes,
+        class_names,
     )
 
 

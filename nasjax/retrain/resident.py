@@ -9,9 +9,16 @@ import numpy as np
 
 from nasjax import budget as budgets
 from nasjax import epoch as epochs
-from nasjax.base import Array, InputError, Key
+from nasjax.base import Array, Key
 from nasjax.data.augment import Augmentation, channel_statistics
-from nasjax.data.batches import Half, epoch_order, lay_out, split_half, take
+from nasjax.data.batches import (
+    Half,
+    check_same,
+    epoch_order,
+    hold_out,
+    lay_out,
+    take,
+)
 from nasjax.data.dataset import Dataset
 from nasjax.loop import Metrics
 from nasjax.parallel import Devices
@@ -155,6 +162,7 @@ def resident(
     test: Dataset,
     *,
     devices: Devices,
+    valid: Dataset | None = None,
     valid_fraction: float = 0.1,
     seed: int = 0,
     augmentation: Augmentation | None = None,
@@ -165,7 +173,9 @@ def resident(
       train: the training split, normalised by the statistics of what is trained on.
       test: the test split; stays on the host until it is evaluated.
       devices: that share a batch.
-      valid_fraction: share of the training split that is held out; 0 for none.
+      valid: what is held out, where the data set has a split for it.
+      valid_fraction: share of the training split that is held out where it has none;
+        0 for none.
       seed: of what is held out, of the order and of the augmentation.
       augmentation: of the training examples; None for none.
 
@@ -173,26 +183,28 @@ def resident(
       InputError: a fraction that leaves a part empty, or a test split of other images
         or classes.
     """
-    for what in ("image_shape", "num_classes"):
-        given, wanted = getattr(test, what), getattr(train, what)
-        if given != wanted:
-            raise InputError(f"{what} of the test split must be {wanted}, got {given}")
+    check_same(train, test, "the test split")
+    if valid is not None:
+        check_same(train, valid, "the valid split")
     every = np.arange(len(train.labels), dtype=np.int32)
     ids, held_out = every, every[:0]
-    if valid_fraction:
-        fraction = 1.0 - valid_fraction
-        ids, held_out = split_half(seed, len(every), train_fraction=fraction)
+    if valid is None and valid_fraction:
+        ids, held_out = hold_out(seed, len(every), valid_fraction=valid_fraction)
     mean, std = channel_statistics(train.images[ids])
 
-    def part(ids: np.ndarray) -> Part:
+    def part(split: Dataset, ids: np.ndarray) -> Part:
         size = devices.batch_size
-        half = lay_out(train.images, train.labels, ids, batch_size=size)
+        half = lay_out(split.images, split.labels, ids, batch_size=size)
         return devices.spread_data(Part(half, jnp.asarray(mean), jnp.asarray(std)))
+
+    apart = part(train, held_out) if len(held_out) else None
+    if valid is not None:
+        apart = part(valid, np.arange(len(valid.labels), dtype=np.int32))
 
     root = jax.random.fold_in(jax.random.key(seed), 1)
     return Resident(
-        train=part(ids),
-        valid=part(held_out) if len(held_out) else None,
+        train=part(train, ids),
+        valid=apart,
         test=test,
         keys=Keys(*jax.random.split(root)),
         augmentation=augmentation,
