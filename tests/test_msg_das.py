@@ -136,7 +136,7 @@ def test_guidance_has_the_students_gradient_only():
 # --- what they are compared with ------------------------------------------------
 
 OFF = schedules.constant(0.0)
-HALFWAY = Moment((), jnp.float32(0.5), jnp.int32(1))
+HALFWAY = Moment((), (), jnp.float32(0.5), jnp.int32(1))
 
 
 def bare(**settings):
