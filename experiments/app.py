@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags
 
+from experiments import paths
 from nasjax.base import InputError, RunError
 
 #: Exit codes; 0 is done, 130 stopped by SIGINT.
@@ -53,8 +55,10 @@ def run(
                 raise
             return code
 
+    paths.in_variables(os.environ)
+    arguments = paths.in_arguments(sys.argv if argv is None else argv)
     parse = functools.partial(_parse, defaults=defaults or {})
-    app.run(checked, argv=None if argv is None else list(argv), flags_parser=parse)
+    app.run(checked, argv=arguments, flags_parser=parse)
     sys.exit(0)  # absl has left already; this tells the type checker
 
 
@@ -83,6 +87,7 @@ def _parse(argv: Sequence[str], *, defaults: Mapping[str, str]) -> Any:
         for name in flags.FLAGS:
             # Any attribute of a config that failed to load raises its OSError.
             getattr(flags.FLAGS[name].value, "lock", None)
+        paths.in_flags(flags.FLAGS)
         return rest
     except (AttributeError, KeyError) as error:
         # ml_collections names neither the flag nor the fields that exist.

@@ -97,7 +97,7 @@ def is_finished(
     workdir.check(config)
     if not agreement.any_of(workdir.finished):
         if CACHE.value:
-            compiled.use_cache(Path(CACHE.value).expanduser())
+            compiled.use_cache(Path(CACHE.value))
         return False
     if not workdir.writes:
         return True
