@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags
 
-from experiments import paths
+from experiments import devices, paths
 from nasjax.base import InputError, RunError
 
 #: Exit codes; 0 is done, 130 stopped by SIGINT.
@@ -66,6 +66,7 @@ def told(error: BaseException) -> int | None:
     """Tell an exception in a line, and its exit code; of a bug, None and nothing."""
     if isinstance(error, KeyboardInterrupt):
         return _INTERRUPTED
+    error = devices.not_there(error) or error
     if isinstance(error, (InputError, app.UsageError, flags.Error)):
         return _complain(error)
     full = isinstance(error, OSError) and error.errno in _NO_ROOM

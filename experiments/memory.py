@@ -9,6 +9,7 @@ MSG-DAS without super-net guidance. A compilation takes about a minute on two co
 """
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
-from experiments import app
+from experiments import app, devices
 from nasjax import bilevel, methods, optimizers, schedules, spaces, supernet
 from nasjax.base import InputError
 from nasjax.budget import peak_bytes
@@ -95,6 +96,7 @@ def main(argv: Sequence[str]) -> int:
         raise InputError(f"flag --space is {_SPACE.value!r}; it takes {known}")
     sizes = {name: flag.value for name, flag in _SIZES.items()}
     named = {name: make(name) for name in ["darts", *_METHODS.value]}
+    print(devices.line(), file=sys.stderr, flush=True)
     mixture = 0.0
     for name, method in named.items():
         found = measure(method, space=_SPACE.value, batch_size=_BATCH.value, **sizes)

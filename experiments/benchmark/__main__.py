@@ -24,7 +24,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import app
+from experiments import app, devices
 from experiments.benchmark import suite, table
 
 _WHAT = flags.DEFINE_enum(
@@ -90,6 +90,7 @@ def main(argv: Sequence[str]) -> int:
         compile_torch=_COMPILE.value,
     )
     options.check()
+    print(devices.line_of_children(), file=sys.stderr, flush=True)
     measurements = suite.MEASUREMENTS | {"table": table.measure}
     lines = []
     try:
