@@ -13,11 +13,14 @@ import jax
 _CHECKED = ".checked"
 
 
-def use_cache(folder: Path) -> None:
-    """Keep compiled programs in a folder, so that a second start is quick.
+def use_cache(folder: Path | None) -> None:
+    """Keep compiled programs in a folder, so that a second start is quick; or nowhere.
 
     A folder that cannot be used is told and done without.
     """
+    if folder is None:  # not even where JAX's own variable says
+        jax.config.update("jax_compilation_cache_dir", None)
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         drop_torn(folder)

@@ -142,14 +142,17 @@ def outline(
     )
     num_examples = data.train.weights.size
     choose = method.candidates and devices.jit(make_choose(net, method))
+
+    @jax.jit
+    def new_state(key: Key) -> SearchState:
+        return init_state(
+            key, net, method, optimizers=optimizers, num_examples=num_examples
+        )
+
     return Outline(
         net,
         method,
-        jax.jit(
-            lambda key: init_state(
-                key, net, method, optimizers=optimizers, num_examples=num_examples
-            )
-        ),
+        new_state,
         epochs_lib.make_dispatch(
             step,
             num_steps=steps,

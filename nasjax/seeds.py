@@ -256,7 +256,7 @@ def _batched(
     make: Any = SearchState
     axes = make(**dict.fromkeys(SearchState._fields, 0) | {"step": None})
 
-    def run(
+    def dispatch_all(
         states: tuple[SearchState, ...], data: _Data, stop: Array
     ) -> tuple[_Answer, ...]:
         def one(state: SearchState, tables: DeviceData, keys: DataKeys) -> _Answer:
@@ -273,7 +273,7 @@ def _batched(
             for place in range(len(states))
         )
 
-    return run
+    return dispatch_all
 
 
 def _run_beside(

@@ -61,3 +61,17 @@ def test_only_what_is_new_and_at_rest_is_looked_at(tmp_path, seconds, dropped):
     assert compiled.drop_torn(tmp_path) == dropped
     assert entry.exists() == (not dropped)
     assert time.time() - stamp.stat().st_mtime < 120
+
+
+def test_no_folder_is_none_whatever_the_variable_says(tmp_path):
+    nowhere = PROGRAM.replace("Path(sys.argv[1])", "None")
+    done = subprocess.run(
+        [sys.executable, "-c", nowhere],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env=environment(JAX_COMPILATION_CACHE_DIR=str(tmp_path / "of jax")),
+    )
+    assert (done.stdout, done.stderr) == ("7\n", "")
+    assert not (tmp_path / "of jax").exists()

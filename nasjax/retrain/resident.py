@@ -80,7 +80,7 @@ class Resident(NamedTuple):
         """Compile the training (`Feed.dispatch`)."""
         steps, axis = self.steps_per_epoch, self.devices.axis_name
 
-        def run(
+        def train_steps(
             state: TrainState, part: Part, keys: Keys, stop: Array
         ) -> tuple[TrainState, Metrics]:
             epoch, half = state.step // steps, part.half
@@ -103,7 +103,7 @@ class Resident(NamedTuple):
             )
 
         compiled = (
-            self.devices.jit(run, others=2, updates=True)
+            self.devices.jit(train_steps, others=2, updates=True)
             .lower(state, self.train, self.keys, jnp.int32(1))
             .compile()
         )

@@ -114,14 +114,14 @@ class Streamed(NamedTuple):
     def dispatch(self, step: Step, state: TrainState) -> tuple[Dispatch, Any]:
         """Compile the training (`Feed.dispatch`)."""
 
-        def run(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
             return step(state, self._normalised(batch))
 
         batches = self._opened(0)
         first_batch = next(batches)
         self.position["batches"] = itertools.chain([first_batch], batches)
         compiled = (
-            self.devices.jit(run, others=0, updates=True)
+            self.devices.jit(train_step, others=0, updates=True)
             .lower(state, first_batch)
             .compile()
         )
