@@ -1,25 +1,31 @@
 """Flags and steps that the launches of runs share."""
 
+import contextlib
+import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import app, compiled
-from experiments.signals import StopRequest
+from experiments import app, compiled, devices
+from experiments.folders import config_file, name_of, overridden, words
+from experiments.signals import StopAtOnce, StopRequest
+from experiments.stages import Stages
 from nasjax import loop
 from nasjax import processes as agreement
 from nasjax.budget import Budget, told
 from nasjax.data.reading import Reading
 from nasjax.report import write_report
-from nasjax.workdir import Bystander, Workdir, safe_name
+from nasjax.workdir import Bystander, Workdir
 
 Result = TypeVar("Result")
+#: Fields that do not make another run, or are named by themselves.
+_NO_PART = ("seed", "search.num_seeds", "search.seeds_mapped")
 
 CONFIG = config_flags.DEFINE_config_file("config", None, lock_config=True)
 WORKDIR = flags.DEFINE_string(
@@ -27,8 +33,10 @@ WORKDIR = flags.DEFINE_string(
 )
 CACHE = flags.DEFINE_string(
     "compilation_cache",
-    str(Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "nasjax" / "xla"),
-    "Folder of compiled programs, kept between runs; empty for none.",
+    os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    or str(Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "nasjax" / "xla"),
+    "Folder of compiled programs, kept between runs; $JAX_COMPILATION_CACHE_DIR by "
+    "default; empty for none.",
 )
 DEVICES = flags.DEFINE_integer(
     "num_devices",
@@ -45,24 +53,24 @@ MINUTES = flags.DEFINE_float(
 )
 
 
-def config_file() -> str:
-    """What ``--config`` names."""
-    return config_flags.get_config_filename(flags.FLAGS["config"])
-
-
-def default_workdir(*names: str, seed: int) -> Path:
+def default_workdir(
+    file: str, *names: str, seed: int, fields: Mapping[str, Any] = {}
+) -> Path:
     """Where a run goes when no folder is given.
 
     Args:
-      *names: of the config file, with its variant, and of what else the run is of.
+      file: of the configuration, with its variant.
+      *names: of what else the run is of.
       seed: of the run.
+      fields: that were overridden; those that are no part of a run are passed over.
 
     >>> str(default_workdir("experiments/configs/a_b.py:smoke", seed=3))
     'runs/a_b-smoke-seed3'
+    >>> str(default_workdir("a_b.py", seed=0, fields={"seed": 0, "data.pad": 2}))
+    'runs/a_b-data.pad=2-seed0'
     """
-    file, _, variant = names[0].partition(":")
-    parts = filter(None, (Path(file).stem, variant, *names[1:], f"seed{seed}"))
-    return Path("runs") / safe_name("-".join(parts))
+    deciding = {name: fields[name] for name in fields if name not in _NO_PART}
+    return Path("runs") / f"{name_of(file, *names, fields=deciding)}-seed{seed}"
 
 
 def open_workdir(folder: Path | str, **settings: Any) -> Workdir:
@@ -96,8 +104,7 @@ def is_finished(
     """
     workdir.check(config)
     if not agreement.any_of(workdir.finished):
-        if CACHE.value:
-            compiled.use_cache(Path(CACHE.value))
+        compiled.use_cache(Path(CACHE.value) if CACHE.value else None)
         return False
     if not workdir.writes:
         return True
@@ -109,6 +116,36 @@ def is_finished(
         tell()
         print(f"report   {write_report(workdir.folder)}")
     return True
+
+
+@contextlib.contextmanager
+def preparing(folder: Path) -> Iterator[None]:
+    """Say what starts, and how long tracing and compilation take.
+
+    The first line names the devices. Until the end of the context a signal ends the
+    process at once, since there is nothing of it to save.
+
+    Args:
+      folder: of the run.
+
+    Raises:
+      RunError: memory runs out.
+    """
+    with Stages(_say) as stages, StopAtOnce(lambda: stages.doing), told():
+        _say(devices.line())
+        _say(f"config   {' '.join([config_file(), *words(overridden())])}")
+        _say(f"folder   {folder}")
+        # Tracing makes a million objects that stay: to look for garbage among them
+        # takes a fifth of its time.
+        gc.disable()
+        try:
+            yield
+        finally:
+            gc.enable()
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 def begin(

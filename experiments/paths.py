@@ -60,16 +60,17 @@ def in_flags(values: flags.FlagValues) -> None:
     for name in values:
         flag = values[name]
         if isinstance(flag.value, ConfigDict):
-            _in_config(flag.value)
+            in_config(flag.value)
         elif "." not in name:  # an override, which its configuration has taken
             new = expanded(flag.value)
             if new != flag.value:
                 flag.value = new
 
 
-def _in_config(config: ConfigDict) -> None:
+def in_config(config: ConfigDict) -> None:
+    """Expand the fields of a configuration."""
     for name, value in config.items():
         if isinstance(value, ConfigDict):
-            _in_config(value)
+            in_config(value)
         elif expanded(value) != value:
             config[name] = expanded(value)

@@ -9,25 +9,33 @@ from typing import Any
 import numpy as np
 
 from experiments import build
+from experiments.folders import name_of
 from experiments.jobs import Job, chain, retrain_command, search_command
 from nasjax.analysis.statistics import Summary
 from nasjax.base import InputError
 from nasjax.report.study import split_epoch
 from nasjax.tabular import NASBench201, headline
-from nasjax.workdir import safe_name
 
 _RANDOM = "an architecture drawn at random, no search"
 
 
-def default_workdir(config_file: str) -> Path:
+def default_workdir(config_file: str, fields: Mapping[str, Any] = {}) -> Path:
     """Where a study goes when no folder is given.
+
+    Of the fields that were overridden those count that change a run: more seeds and
+    other rows are of the same study.
 
     >>> str(default_workdir("experiments/configs/papers/a_b.py:proxy"))
     'runs/studies/a_b-proxy'
+    >>> str(default_workdir("a.py", {"seeds": (0, 1), "cells.one.config": "b"}))
+    'runs/studies/a-cells.one.config=b'
     """
-    file, _, variant = config_file.partition(":")
-    parts = filter(None, (Path(file).stem, variant))
-    return Path("runs/studies") / safe_name("-".join(parts))
+    deciding = {
+        name: value
+        for name, value in fields.items()
+        if name == "overrides" or name.startswith("cells.")
+    }
+    return Path("runs/studies") / name_of(config_file, fields=deciding)
 
 
 def jobs_of(config: Mapping[str, Any], folder: Path) -> list[Job]:

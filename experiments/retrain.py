@@ -31,7 +31,6 @@ from absl import flags
 
 from experiments import app, build_training, epochs, launch, processes
 from experiments.signals import StopRequest
-from nasjax import budget as budgets
 from nasjax import genotypes, retrain
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
@@ -106,11 +105,13 @@ def main(argv: Sequence[str]) -> int:
     # The genotype is part of what the run is: another one is another run.
     own = {"genotype": json.loads(genotype.to_json())}
     config: dict[str, Any] = own | launch.CONFIG.value.to_dict()
-    default = launch.default_workdir(launch.config_file(), name, seed=config["seed"])
+    default = launch.default_workdir(
+        launch.config_file(), name, seed=config["seed"], fields=launch.overridden()
+    )
     workdir = Workdir(launch.WORKDIR.value or default, result=RESULT)
     if launch.is_finished(workdir, config):
         return 0
-    with budgets.told():
+    with launch.preparing(workdir.folder):
         parts = build_training.all_parts(
             config,
             genotype,

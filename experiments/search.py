@@ -65,7 +65,9 @@ def _main() -> int:
     if plan.number > 1:
         processes.refuse("a search of several seeds")
         return seeds.search_all(config, plan, table=_table, tell=_tell)
-    default = launch.default_workdir(launch.config_file(), seed=config["seed"])
+    default = launch.default_workdir(
+        launch.config_file(), seed=config["seed"], fields=launch.overridden()
+    )
     workdir = launch.open_workdir(launch.WORKDIR.value or default)
 
     def tell() -> None:
@@ -74,7 +76,7 @@ def _main() -> int:
 
     if launch.is_finished(workdir, config, tell=tell):
         return 0
-    with budgets.told():
+    with launch.preparing(workdir.folder):
         task, budget, table, analyses = _prepare(config)
     primitives = list(task.net.space.primitives)
     launch.begin(workdir, config, budget, started=started, primitives=primitives)

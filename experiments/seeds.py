@@ -105,7 +105,7 @@ def search_all(
     waiting = [one for one in every if not _is_finished(one, table, tell)]
     code = 0
     if waiting:
-        with budgets.told():
+        with launch.preparing(_folder(config)):
             prepared = _prepare(waiting, plan, table)
         try:
             code = _run(waiting, prepared, tell, started=started)
@@ -122,7 +122,9 @@ def _folder(config: Mapping[str, Any]) -> Path:
     Raises:
       InputError: it is a search's own.
     """
-    default = launch.default_workdir(launch.config_file(), seed=config["seed"])
+    default = launch.default_workdir(
+        launch.config_file(), seed=config["seed"], fields=launch.overridden()
+    )
     name = default.name.removesuffix(f"seed{config['seed']}") + "seeds"
     folder = Path(launch.WORKDIR.value or default.with_name(name))
     if (folder / "config.json").exists():

@@ -25,7 +25,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import app, epochs, jobs, plan
+from experiments import app, devices, epochs, folders, jobs, plan
 from experiments.signals import StopRequest
 from nasjax import tabular
 from nasjax.base import InputError
@@ -40,7 +40,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "Folder of the study; runs/studies/NAME[-VARIANT] by default.",
+    "Folder of the study; below runs/studies by default, named by the flags.",
     allow_override=True,
 )
 _TABLE = flags.DEFINE_string(
@@ -67,8 +67,8 @@ def main(argv: Sequence[str]) -> int:
     if _CONFIG.value is None:
         raise InputError("flag --config=FILE[:variant] is missing: the study to run")
     config: dict[str, Any] = _CONFIG.value.to_dict()
-    file = config_flags.get_config_filename(flags.FLAGS["config"])
-    folder = Path(_WORKDIR.value or plan.default_workdir(file))
+    default = plan.default_workdir(folders.config_file(), folders.overridden())
+    folder = Path(_WORKDIR.value or default)
     every = plan.jobs_of(config, folder)
     table = _table()
     if _GATHER.value:
@@ -77,6 +77,8 @@ def main(argv: Sequence[str]) -> int:
     print(f"{len(every)} runs, {len(every) - len(waiting)} finished before")
     if _LAUNCHER.value == "slurm":
         return _submit(waiting, folder)
+    if waiting:
+        print(devices.line_of_children(), flush=True)
     return _run(config, folder, every, waiting, table)
 
 

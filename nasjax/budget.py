@@ -37,7 +37,7 @@ class Budget(NamedTuple):
       data_bytes: of the data set on the devices, part of the peak.
       memory_bytes: of what the method keeps of each example and of supernets, part of
         the peak.
-      compile_seconds: tracing and compilation of the step.
+      compile_seconds: tracing and compilation of the step, or loading it compiled.
       step_seconds: one trial step on a copy of the state.
       seconds_per_epoch: the trial step times the steps of an epoch; evaluation not
         counted.
@@ -59,7 +59,7 @@ class Budget(NamedTuple):
         return (
             f"weights {self.weights:,} · {alphas}"
             f"MACs/image {human(self.macs)} · memory {human(self.peak_bytes)}B "
-            f"(data {human(self.data_bytes)}B{kept}) · compiled in "
+            f"(data {human(self.data_bytes)}B{kept}) · prepared in "
             f"{self.compile_seconds:.1f} s · step {self.step_seconds:.3g} s · "
             f"epoch about {duration(self.seconds_per_epoch)}"
         )

@@ -21,6 +21,10 @@ class Ended(NamedTuple):
     err: str
 
 
+#: What a computing launch may have said when it refuses its configuration or its data.
+STARTED = r"(device .*\nconfig .*\nfolder .*\n(data .*\n)?)?"
+
+
 def environment(*, devices: int = 1, **more: str) -> dict[str, str]:
     """That of the tests; launches find the checkout wherever they stand.
 

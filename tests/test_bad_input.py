@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.launching import ROOT, Ended, Launcher, launch
+from tests.launching import ROOT, STARTED, Ended, Launcher, launch
 from tests.mistakes_others import OTHERS
 from tests.mistakes_search import CONFIGS, SEARCH
 
@@ -161,7 +161,7 @@ def files(folder: pathlib.Path) -> dict[str, tuple[str, int]]:
 def assert_refused(ended: Ended, named: list[str]) -> None:
     assert ended.code == 2, ended
     # What does not fit into memory is refused after the data are read, which is told.
-    assert re.fullmatch(r"(data [^\n]*\n)?", ended.out), ended.out
+    assert re.fullmatch(STARTED, ended.out), ended.out
     assert re.fullmatch(r"error: [^\n]*\n", ended.err), ended.err
     assert "Traceback" not in ended.err
     for part in named:

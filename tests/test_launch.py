@@ -107,9 +107,10 @@ def check_finished(folder: pathlib.Path, done: Ended) -> None:
     assert str(found[-1]["step"]) in steps
     assert str(folder / "genotype.json") in done.out
     assert str(folder / "report.html") in done.out
-    assert re.match(
-        r"data \w+: [\d,]+ images · \d+ classes · .* passed over\n", done.out
+    told = (
+        r"device .*\nconfig .*\nfolder .*\ndata \w+: [\d,]+ images · \d+ classes · .*"
     )
+    assert re.match(f"{told} passed over\n", done.out)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import pathlib
+import re
 import runpy
 import shlex
 import signal
@@ -76,7 +77,7 @@ def test_a_training_leaves_everything_it_promises(finished):
         "data digits: 400 images · 10 classes · 8x8 pixels, 1 channel · "
         "train 180, valid 20 (drawn from train), test 200 · 0 files passed over\n"
     )
-    assert done.out.startswith(read), done.out
+    assert re.match(rf"device .*\nconfig .*\nfolder .*\n{re.escape(read)}", done.out)
     result = json.loads((folder / "result.json").read_text())
     assert 0 <= result["test_accuracy"] <= 1
     assert {"test_loss", "valid_accuracy", "params", "macs"} <= set(result)
@@ -168,9 +169,12 @@ def test_sigterm_stops_a_training_and_the_same_command_goes_on_to_the_same_bits(
 
 def test_the_budget_is_told_before_the_first_step(finished):
     _, done = finished
-    budget = done.out.split("\n")[1]  # the first line is that of the data
-    assert budget.startswith("weights ")
-    assert "alpha" not in budget
+    lines = done.out.splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["device", "config", "folder"]
+    budget = next(i for i, line in enumerate(lines) if line.startswith("weights "))
+    assert any(line.startswith("step: ") for line in lines[:budget])
+    assert "alpha" not in lines[budget]
+    assert all("train loss" not in line for line in lines[:budget])
 
 
 # --- mistakes --------------------------------------------------------------------

@@ -17,7 +17,7 @@ from nasjax import spaces, tabular
 from nasjax.base import InputError
 from nasjax.genotype import Genotype, format_arch_str
 from nasjax.tabular import NASBench201
-from tests.launching import ROOT, Ended, Launcher, environment
+from tests.launching import ROOT, STARTED, Ended, Launcher, environment
 
 SPACE = spaces.nasbench201()
 SKIPS = (
@@ -651,7 +651,7 @@ def test_the_variable_is_for_whoever_gives_no_flag(
 
 def refused(ended: Ended, *named: str) -> None:
     assert ended.code == 2, ended
-    assert ended.out == ""
+    assert re.fullmatch(STARTED, ended.out), ended.out
     assert re.fullmatch(r"error: [^\n]*\n", ended.err), ended.err
     for part in named:
         assert part in ended.err
