@@ -43,7 +43,7 @@ def line() -> str:
     platform = jax.default_backend()
     told = f"device   {platform}: {_kinds(jax.devices())}"
     if platform == "cpu":
-        told += f", {len(os.sched_getaffinity(0))} cores{_idle_gpu()}"
+        told += f", {_cores()} cores{_idle_gpu()}"
     return told
 
 
@@ -54,7 +54,7 @@ def line_of_children() -> str:
       InputError: the backend does not start there.
     """
     if os.environ.get("JAX_PLATFORMS") == "cpu":  # which starts everywhere
-        return "device   cpu: JAX_PLATFORMS=cpu"
+        return f"device   cpu: {_cores()} cores{_idle_gpu()}"
     done = subprocess.run(
         [sys.executable, "-m", "experiments.devices"],
         capture_output=True,
@@ -122,6 +122,13 @@ def _alike(name: str) -> list[str]:
     if name in _PLATFORMS:
         return []
     return get_close_matches(name.lower(), _PLATFORMS, n=1)
+
+
+def _cores() -> int:
+    """That this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _kinds(devices: Sequence[Any]) -> str:

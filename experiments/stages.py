@@ -59,6 +59,8 @@ class Stages:
         self._loaded |= event == _HIT
 
     def _ends(self, event: str, duration_secs: float, **about: Any) -> None:
+        if event in _DOING:
+            self.doing = "preparing"
         name, seconds = _name(about), duration_secs
         if event == _TRACE:
             self._traced[name] = seconds
@@ -75,8 +77,6 @@ class Stages:
             if was_told or seconds >= _LEAST:
                 how = "loaded from the cache" if self._loaded else "compiled"
                 self._tell(f"{name}: {how} in {seconds:.1f} s")
-        if event in _DOING:
-            self.doing = "preparing"
 
 
 def _name(about: dict[str, Any]) -> str:

@@ -90,12 +90,12 @@ def main(argv: Sequence[str]) -> int:
         compile_torch=_COMPILE.value,
     )
     options.check()
-    print(devices.line_of_children(), file=sys.stderr, flush=True)
+    device = {"device": devices.line_of_children().removeprefix("device").strip()}
     measurements = suite.MEASUREMENTS | {"table": table.measure}
     lines = []
     try:
         for line in measurements[_WHAT.value](options):
-            print(json.dumps(line), flush=True)
+            print(json.dumps(device | line), flush=True)
             lines.append(line)
             if _MARKDOWN.value:
                 Path(_MARKDOWN.value).write_text(table.markdown(lines))
