@@ -131,6 +131,12 @@ def check(config: Mapping[str, Any]) -> None:
     for field, value in config["method"].items():
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"method.{field} is {value}; it must be finite")
+    start, epochs = config["method"].get("arch_start", 0), config["search"]["epochs"]
+    if start >= epochs:
+        raise InputError(
+            f"method.arch_start is {start}; alpha would never be trained in "
+            f"search.epochs={epochs}: it must be below"
+        )
 
 
 def check_ranges(

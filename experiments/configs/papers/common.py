@@ -47,6 +47,8 @@ SMALL = (
     "search.epochs=10",
 )
 WARMUP = "method.warmup=5"
+#: How long alpha rests in STC-NAS in NAS-Bench-201, as a share of the epochs.
+_REST = 12 / 50
 #: A narrow supernet over the whole data set and the whole schedule: hours on two cores.
 NARROW = ("supernet.channels=8", "supernet.num_cells=1")
 #: Depth consistency of STC-NAS: the search's network is the training's.
@@ -99,6 +101,7 @@ def study(
         name: base.cell(
             label,
             f"{_FOLDER}{search}.py",
+            *_rested(search, (*overrides, *own)),
             *own,
             retrain=_file(retrain),
             retrain_overrides=retrain_overrides,
@@ -120,6 +123,19 @@ def study(
 def at_epochs(metrics: Mapping[str, str], epochs: Sequence[int]) -> dict[str, str]:
     """Metrics after each of some epochs, as `base.study` names them."""
     return {f"{m}@{at}": better for m, better in metrics.items() for at in epochs}
+
+
+def _rested(search: str, overrides: tuple[str, ...]) -> tuple[str, ...]:
+    """How long alpha rests in STC-NAS where the overrides give other epochs.
+
+    >>> _rested("stc_nas_nasbench201_cifar10", ("search.epochs=10",))
+    ('method.arch_start=2',)
+    """
+    epochs = [text for text in overrides if text.startswith("search.epochs=")]
+    if not search.startswith("stc_nas_nasbench201") or not epochs:
+        return ()
+    number = int(epochs[-1].partition("=")[2])
+    return (f"method.arch_start={int(number * _REST)}",)
 
 
 def _file(name: str) -> str:

@@ -95,6 +95,7 @@ def proxy() -> ConfigDict:
     cells = config.cells
     for name in ("msg_das", "stc_nas", "gdas"):
         cells[name].overrides = (_EPOCHS,)
+    cells.stc_nas.overrides = (_EPOCHS, "method.arch_start=2")
     cells.darts.overrides = (_EPOCHS, *_CURVATURE)
     # Of the epochs, the share that the paper's setting has of its own.
     cells.sd_darts.overrides = (_EPOCHS, "method.warmup=4", *_CURVATURE)

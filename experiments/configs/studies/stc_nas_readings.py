@@ -17,49 +17,45 @@ from experiments.configs.papers import base, common
 
 TITLE = "STC-NAS: readings of what the paper leaves open"
 _SEARCH = "stc_nas_nasbench201_cifar10"
-_HALF = "method.arch_start=25"
-_EARLY = "method.arch_start=12"
 _BATCH = "search.batch_size=64"
 
 
-def _rows() -> dict[str, common.Row]:
-    rest = "alpha rests for {} of 50 epochs"
-    early, half = rest.format(12), rest.format(25)
+def _rows(epochs: int) -> dict[str, common.Row]:
+    early, half = epochs * 12 // 50, epochs // 2
+    none_at_first, for_early, for_half = (
+        f"method.arch_start={number}" for number in (0, early, half)
+    )
+    after_early, after_half = (
+        f"alpha rests for {number} of {epochs} epochs" for number in (early, half)
+    )
+
+    def row(label: str, *overrides: str) -> common.Row:
+        return label, _SEARCH, *overrides
+
     return {
-        "warm0": ("alpha moves from the start", _SEARCH, "method.arch_start=0"),
-        "warm12": (early, _SEARCH, _EARLY),
-        "warm25": (half, _SEARCH, _HALF),
-        "warm12_batch64": (f"{early}, batch 64", _SEARCH, _EARLY, _BATCH),
-        "warm25_batch64": (f"{half}, batch 64", _SEARCH, _HALF, _BATCH),
-        "symmetric": (
-            f"{half}, noise in [-r, r)",
-            _SEARCH,
-            _HALF,
-            "method.noise=symmetric",
+        "warm0": row("alpha moves from the start", none_at_first),
+        "warm12": row(after_early, for_early),
+        "warm25": row(after_half, for_half),
+        "warm12_batch64": row(f"{after_early}, batch 64", for_early, _BATCH),
+        "warm25_batch64": row(f"{after_half}, batch 64", for_half, _BATCH),
+        "symmetric": row(
+            f"{after_half}, noise in [-r, r)", for_half, "method.noise=symmetric"
         ),
-        "node": (
-            f"{half}, alpha normalised per node, gradient to all",
-            _SEARCH,
-            _HALF,
+        "node": row(
+            f"{after_half}, alpha normalised per node, gradient to all",
+            for_half,
             "method.js_scope=node",
             "method.js_gradient=all",
         ),
-        "decoupled": (
-            f"{half}, JS after Adam",
-            _SEARCH,
-            _HALF,
-            "method.js_step=decoupled",
+        "decoupled": row(
+            f"{after_half}, JS after Adam", for_half, "method.js_step=decoupled"
         ),
-        "start05": (
-            f"{half}, alpha starts at 0.5",
-            _SEARCH,
-            _HALF,
-            "method.alpha_start=0.5",
+        "start05": row(
+            f"{after_half}, alpha starts at 0.5", for_half, "method.alpha_start=0.5"
         ),
-        "before": (
+        "before": row(
             "gradient to all entries, `none` a candidate, no rest",
-            _SEARCH,
-            "method.arch_start=0",
+            none_at_first,
             "method.js_gradient=all",
             "method.keep_none=True",
         ),
@@ -70,7 +66,7 @@ def full() -> ConfigDict:
     """The whole schedule, narrow."""
     return common.study(
         TITLE,
-        _rows(),
+        _rows(50),
         metrics=common.LOOKED_UP,
         paper={},
         about=(
@@ -84,7 +80,7 @@ def full() -> ConfigDict:
 
 def proxy() -> ConfigDict:
     """The rows on a part of the images."""
-    return common.looked_up(TITLE, _rows(), paper={})
+    return common.looked_up(TITLE, _rows(10), paper={})
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
