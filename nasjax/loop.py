@@ -193,24 +193,24 @@ class Run:
     ) -> Asking[bool]:
         """The rest of the current epoch, saved in between; whether it was finished."""
         end = (self.epoch + 1) * self.task.steps_per_epoch
-        epoch, pending = self.epoch, None
-        started = time.perf_counter()
+        epoch, ended = self.epoch, 0.0
+        pending: _Dispatched | None = None
         while self.step < end and not processes.any_of(stop()):
             until = min(self.step + steps_per_dispatch, end)
+            asked = time.perf_counter()
             self.state, metrics = yield self.state, self.step, until
-            ready = _ready_at(metrics)
+            now = _Dispatched(self.step, until, metrics, asked, _ready_at(metrics))
             if pending is not None:
-                started = self._log_train(epoch, *pending, started)
-            pending = (self.step, until, metrics, ready)
-            self.step = until
+                ended = self._log_train(epoch, pending, ended, following=now)
+            pending, self.step = now, until
             self._checkpoints.check()
             # The end of an epoch has more to be written before its save.
             due = time.monotonic() - self._saved_at >= seconds
             if self.step < end and processes.any_of(due):
-                started, pending = self._log_train(epoch, *pending, started), None
+                ended, pending = self._log_train(epoch, pending, ended), None
                 self._save(self.sound_state())
         if pending is not None:
-            self._log_train(epoch, *pending, started)
+            self._log_train(epoch, pending, ended)
         return self.step == end
 
     def _save(self, state: Any) -> None:
@@ -221,22 +221,29 @@ class Run:
     def _log_train(
         self,
         epoch: int,
-        first: int,
-        last: int,
-        metrics: Metrics,
-        ready: float | None,
-        started: float,
+        one: "_Dispatched",
+        before: float,
+        following: "_Dispatched | None" = None,
     ) -> float:
-        """Log the steps ``first`` to ``last`` of an epoch; returns when they ended."""
-        metrics = dict(jax.device_get(metrics))
-        done = int(metrics.pop(STEPS, last - first))
-        values = self.task.values(metrics, last) if done else {}
-        self._check(values, first + done, expected=last)
-        ended = time.perf_counter() if ready is None else ready
-        images = (last - first) * self.task.images_per_step
-        values["images_per_second"] = images / max(ended - started, 1e-9)
-        self.workdir.log("train", step=last, epoch=epoch, values=values)
-        self._progress.advance(last - first, values | self.last_valid)
+        """Log a dispatch of an epoch; returns when its steps ended.
+
+        Args:
+          epoch: that it is of.
+          one: the dispatch.
+          before: when the steps of the one before it ended.
+          following: the next one, where it has been made already.
+        """
+        metrics = dict(jax.device_get(one.metrics))
+        # At once: what is done below takes the host a while, compilation at first.
+        ended = one.ended(before, following)
+        done = int(metrics.pop(STEPS, one.steps))
+        values = self.task.values(metrics, one.last) if done else {}
+        self._check(values, one.first + done, expected=one.last)
+        images = one.steps * self.task.images_per_step
+        seconds = ended - max(one.asked, before)
+        values["images_per_second"] = images / max(seconds, 1e-9)
+        self.workdir.log("train", step=one.last, epoch=epoch, values=values)
+        self._progress.advance(one.steps, values | self.last_valid)
         return ended
 
     def _check(self, values: Mapping[str, float], step: int, *, expected: int) -> None:
@@ -286,6 +293,50 @@ def check_length(epochs: int, steps_per_epoch: int) -> None:
             f"epochs is {epochs}; at {steps_per_epoch} steps each it must be at most "
             f"{(2**31 - 1) // steps_per_epoch}"
         )
+
+
+class _Dispatched(NamedTuple):
+    """Steps ``first`` to ``last``, asked for and perhaps still running.
+
+    Attributes:
+      first: steps done before them.
+      last: and after them.
+      metrics: their sums.
+      asked: when they were asked for.
+      ready: when they had ended, where that was before the answer came (on a CPU).
+    """
+
+    first: int
+    last: int
+    metrics: Metrics
+    asked: float
+    ready: float | None
+
+    @property
+    def steps(self) -> int:
+        """How many they are."""
+        return self.last - self.first
+
+    def ended(self, before: float, following: "_Dispatched | None") -> float:
+        """When they had ended, asked as soon as their metrics have come.
+
+        Where the following ones have ended too by then, nobody saw where between the
+        two: they share the time by their numbers.
+
+        Args:
+          before: when those before them ended.
+          following: those that were dispatched after them.
+        """
+        if self.ready is not None:
+            return self.ready
+        if following is None:
+            return time.perf_counter()
+        both = following.ready or _ready_at(following.metrics)
+        if both is None:
+            return time.perf_counter()
+        begun = max(self.asked, before)
+        share = self.steps / (self.steps + following.steps)
+        return begun + share * (both - begun)
 
 
 def _ready_at(metrics: Metrics) -> float | None:
