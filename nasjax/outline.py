@@ -23,6 +23,7 @@ from nasjax.cell import Path
 from nasjax.data.augment import Augmentation
 from nasjax.data.batches import DeviceData
 from nasjax.methods.base import Alpha, Method
+from nasjax.methods.check import check_method
 from nasjax.parallel import Devices
 from nasjax.selection import make_choose
 from nasjax.space import SearchSpace
@@ -133,10 +134,17 @@ def outline(
 
     Raises:
       InputError: see `prepare`; what does not fit is found later.
+      ValueError: a part of the method gives what the step cannot take.
     """
     devices = _devices(net, Devices(num_devices, data.train.weights.shape[1]))
     steps = epochs_lib.steps_per_epoch(data)
     loop.check_length(epochs, steps)
+    check_method(
+        method,
+        net,
+        batch_size=data.train.weights.shape[1],
+        num_examples=data.train.weights.size,
+    )
     step = make_step(
         net, method, optimizers=optimizers, steps_per_epoch=steps, epochs=epochs
     )

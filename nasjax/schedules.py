@@ -104,12 +104,27 @@ def parse(text: str) -> Schedule:
     return make(*values)
 
 
+def check(name: str, schedule: Schedule) -> None:
+    """Refuse what is no schedule, such as a number.
+
+    Raises:
+      ValueError: with what is one.
+    """
+    if not callable(schedule):
+        value = schedule if isinstance(schedule, int | float) else 1
+        raise ValueError(
+            f"{name} is {schedule!r}; expected is a function of progress, such as "
+            f"schedules.constant({value}) or schedules.linear(0, 1)"
+        )
+
+
 def check_above_zero(name: str, schedule: Schedule) -> None:
     """Refuse a schedule that reaches 0 or below.
 
     Raises:
-      ValueError: with its lowest value.
+      ValueError: with its lowest value, or as `check` does.
     """
+    check(name, schedule)
     with jax.ensure_compile_time_eval():  # a method may be made inside a jit
         lowest = float(jax.vmap(schedule)(jnp.linspace(0.0, 1.0, 101)).min())
     if not lowest > 0:

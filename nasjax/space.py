@@ -71,3 +71,36 @@ class SearchSpace(NamedTuple):
         if not kept:
             raise ValueError(f"no candidate left without {names}")
         return self._replace(operations=kept)
+
+
+def check_space(space: SearchSpace) -> None:
+    """Refuse a space whose fields do not go together.
+
+    Raises:
+      ValueError: with what is wrong.
+    """
+    if problem := _problem(space):
+        raise ValueError(f"space {space.name!r}: {problem}")
+
+
+def _problem(space: SearchSpace) -> str:
+    """What is wrong with a space; an empty text for nothing."""
+    edges, names = list(space.edges), space.primitives
+    if not names or len(set(names)) < len(names):
+        return f"its operations are {names}; they have a name each, and there is one"
+    if not space.cell_types or len(set(space.cell_types)) < len(space.cell_types):
+        return f"its cell_types are {space.cell_types}; they have a name each"
+    if not edges or any(not 0 <= a < b or b < space.num_inputs for a, b in edges):
+        return f"its edges are {edges}; each goes from a state to a later node"
+    if edges != sorted(edges, key=lambda edge: edge[::-1]):
+        return f"its edges are {edges}; they are ordered by target, then by source"
+    into = dict.fromkeys(range(space.num_inputs, space.num_states), 0)
+    for _, target in edges:
+        into[target] += 1
+    least = space.edges_per_node or 1
+    for state, number in into.items():
+        if number < least:
+            return f"{number} edges enter node {state}; there are at least {least}"
+    if not space.output or not set(space.output) <= set(range(space.num_states)):
+        return f"its output is {space.output}; its states go to {space.num_states - 1}"
+    return ""

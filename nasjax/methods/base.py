@@ -356,7 +356,11 @@ def add_weight_loss(
       loss: of one sub-graph.
       strength: factor of it, by progress.
       name: of the strength among the method's schedules; "" leaves it out.
+
+    Raises:
+      ValueError: a strength that is a number and no schedule.
     """
+    schedules.check(name or "strength", strength)
     first = method.weight_loss
     return method._replace(
         weight_loss=lambda terms: first(terms) + strength(terms.progress) * loss(terms),
@@ -372,6 +376,7 @@ def add_arch_loss(
     name: str = "",
 ) -> Method:
     """The method with one more term in alpha's loss; see `add_weight_loss`."""
+    schedules.check(name or "strength", strength)
     first = method.arch_loss
     return method._replace(
         arch_loss=lambda terms: first(terms) + strength(terms.progress) * loss(terms),

@@ -222,6 +222,7 @@ def add_drop_block_identity(
     """
     if block_size < 1:
         raise ValueError(f"{block_size=} is not at least 1")
+    schedules.check("drop_rate", rate)
     with jax.ensure_compile_time_eval():  # a method may be made inside a jit
         ends = [float(rate(jnp.float32(at))) for at in (0.0, 1.0)]
     if not all(0 <= end < 1 for end in ends):

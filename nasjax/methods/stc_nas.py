@@ -89,6 +89,7 @@ def stc_nas(
     Raises:
       ValueError: a choice that is not one of those named.
     """
+    schedules.check("noise_range", noise_range)
     _choose("activation", activation, ACTIVATIONS)
     _choose("noise", noise, NOISES)
     _choose("js_step", js_step, JS_STEPS)
@@ -222,6 +223,7 @@ def add_js_loss(
     Raises:
       ValueError: an unknown gradient or scope.
     """
+    schedules.check("js_strength", strength)
     _choose("js_gradient", gradient, JS_GRADIENTS)
     _choose("js_scope", scope, JS_SCOPES)
     js = partial(js_loss, activation=activation, gradient=gradient, scope=scope)
