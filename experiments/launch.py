@@ -167,7 +167,7 @@ def begin(
       shown: whether the budget is printed.
       **facts: of the run, beside its environment.
     """
-    is_new = workdir.open(config)
+    is_new = workdir.open(config, complete=True)
     if shown:
         print(budget)
     if is_new:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from nasjax import budget as budgets
 from nasjax import epoch as epochs_lib
-from nasjax import loop
+from nasjax import fingerprints, loop
 from nasjax.base import Array, Key
 from nasjax.bilevel import (
     Metrics,
@@ -22,6 +22,7 @@ from nasjax.bilevel import (
 from nasjax.cell import Path
 from nasjax.data.augment import Augmentation
 from nasjax.data.batches import DeviceData
+from nasjax.identity import Identity
 from nasjax.methods.base import Alpha, Method
 from nasjax.methods.check import check_method
 from nasjax.parallel import Devices
@@ -51,6 +52,7 @@ class Search(NamedTuple):
       steps_per_epoch: steps of an epoch.
       epochs: of the search.
       devices: that run it; data and states in flight are laid out for them.
+      identity: what decides it.
     """
 
     net: Supernet
@@ -64,6 +66,7 @@ class Search(NamedTuple):
     steps_per_epoch: int
     epochs: int
     devices: Devices
+    identity: Identity
 
 
 class Outline(NamedTuple):
@@ -79,6 +82,7 @@ class Outline(NamedTuple):
       steps_per_epoch: steps of an epoch.
       epochs: of the search.
       devices: that will run it.
+      identity: what decides it, but for the data and the seed.
     """
 
     net: Supernet
@@ -90,6 +94,7 @@ class Outline(NamedTuple):
     steps_per_epoch: int
     epochs: int
     devices: Devices
+    identity: Identity
 
     def search(self, data: DeviceData, seed: int) -> Search:
         """The search of a seed, its dispatch not compiled yet."""
@@ -106,6 +111,7 @@ class Outline(NamedTuple):
             self.steps_per_epoch,
             self.epochs,
             self.devices,
+            fingerprints.with_data(self.identity, data, seed),
         )
 
 
@@ -139,7 +145,7 @@ def outline(
     devices = _devices(net, Devices(num_devices, data.train.weights.shape[1]))
     steps = epochs_lib.steps_per_epoch(data)
     loop.check_length(epochs, steps)
-    check_method(
+    programs = check_method(
         method,
         net,
         batch_size=data.train.weights.shape[1],
@@ -173,6 +179,14 @@ def outline(
         steps,
         epochs,
         devices,
+        fingerprints.of_search(
+            method,
+            net,
+            programs=programs,
+            optimizers=optimizers._asdict(),
+            epochs=epochs,
+            augmentation=augmentation,
+        ),
     )
 
 

@@ -140,6 +140,7 @@ def steps(
     stop: Callable[[], bool] = lambda: False,
 ) -> loop.Asking[Genotype | None]:
     """What `run` does, with its arguments; the dispatches are asked for."""
+    workdir.claim(search.identity)
     run_ = loop.Run(task(search), workdir, progress)
     if workdir.writes and run_.epoch and not run_.history:
         raise InputError(

@@ -28,6 +28,8 @@ from nasjax import locks
 from nasjax.base import InputError, RunError
 from nasjax.events import Events
 from nasjax.genotype import Genotype
+from nasjax.identity import Identity, check
+from nasjax.identity import differences as differences
 
 #: What a file is named until it is whole.
 _PART = ".part"
@@ -79,22 +81,6 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def differences(
-    there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = ""
-) -> list[str]:
-    """Fields in which two nested configurations differ, with both values."""
-    found = []
-    for name in sorted({*there, *here}):
-        old, new = there.get(name), here.get(name)
-        if old == new:
-            continue
-        if all(value is None or isinstance(value, Mapping) for value in (old, new)):
-            found += differences(old or {}, new or {}, f"{prefix}{name}.")
-        else:
-            found.append(f"{prefix}{name} is {old!r} there and {new!r} here")
-    return found
-
-
 class Workdir:
     """A run's folder. Nothing is written before `open`.
 
@@ -112,6 +98,7 @@ class Workdir:
         self.result = self.folder / result
         self.config: dict[str, Any] = {}
         self._events = Events(self.folder)
+        self._complete = False
         self._lock: int | None = None
 
     @property
@@ -160,8 +147,16 @@ class Workdir:
                 "give another --workdir"
             )
 
-    def open(self, config: Mapping[str, Any]) -> bool:
+    def open(
+        self, config: Mapping[str, Any] | None = None, *, complete: bool = False
+    ) -> bool:
         """Make the folder, hold it until `close`, and write what the run is.
+
+        Args:
+          config: what its readers should know; it need not say what decides the run,
+            which is written and compared by itself (`claim`).
+          complete: whether the configuration decides the run, as that of a launch
+            does: then its code may change while it goes on.
 
         Returns:
           Whether it is a new run.
@@ -169,7 +164,9 @@ class Workdir:
         Raises:
           InputError: the folder cannot be written, or another process holds it.
         """
+        config = config or {}
         self.config = json.loads(json.dumps(config))
+        self._complete = complete
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._hold()
@@ -186,6 +183,25 @@ class Workdir:
                 f"workdir {self.folder} cannot be written: {error.strerror}"
             ) from None
         return is_new
+
+    def claim(self, identity: Identity) -> None:
+        """Write what decides the run, or refuse a folder of another run.
+
+        Raises:
+          InputError: naming what differs, or that the folder does not say.
+        """
+        path = self.folder / "run.json"
+        if path.exists():
+            check(identity, path, programs=not self._complete)
+            return
+        begun = self.finished or any(self.checkpoints.glob("*"))
+        if begun and not self._complete:
+            raise InputError(
+                f"workdir {self.folder} holds a run that does not say what it is of: "
+                f"it has no {path.name}; give another folder"
+            )
+        with _writing(path):
+            write_atomically(path, identity.to_json() + "\n")
 
     @property
     def _metrics(self) -> Path:
@@ -309,10 +325,15 @@ class Bystander(Workdir):
     def check(self, config: Mapping[str, Any]) -> None:
         """Nothing: the first process looks."""
 
-    def open(self, config: Mapping[str, Any]) -> bool:
+    def open(
+        self, config: Mapping[str, Any] | None = None, *, complete: bool = False
+    ) -> bool:
         """Remember the configuration; the run is not new to this process."""
-        self.config = json.loads(json.dumps(config))
+        self.config = json.loads(json.dumps(config or {}))
         return False
+
+    def claim(self, identity: Identity) -> None:
+        """Nothing: the first process looks."""
 
     def describe(self, **facts: Any) -> None:
         """Nothing."""

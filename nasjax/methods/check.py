@@ -343,7 +343,7 @@ def _as_if_run(logits: Array, architecture: Architecture) -> Array:
     return logits
 
 
-def _array(shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+def _array(shape: tuple[int, ...], dtype: Any = jnp.float32) -> Any:
     return jax.ShapeDtypeStruct(shape, dtype)
 
 

@@ -35,7 +35,7 @@ class Run(NamedTuple):
 
     Attributes:
       name: of the workdir.
-      config: as launched.
+      config: as launched; of a run that nobody launched, what decides it.
       rows: metrics by phase and step; a step that was run again counts once.
       alphas: ``{cell type: [T + 1, E, O]}``.
       edges: ``{cell type: [T + 1, E]}`` parameters of edges, where a method has them.
@@ -111,7 +111,8 @@ def read_run(workdir: str | Path) -> Run:
     alphas, edges = _read_alphas(folder / "alphas.npz", problems)
     run = Run(
         name=folder.resolve().name,
-        config=_read_object(folder / "config.json", problems),
+        config=_read_object(folder / "config.json", problems)
+        or _read_object(folder / "run.json", problems).get("run", {}),
         rows=_read_rows(folder / "metrics.jsonl", problems),
         alphas=alphas,
         edges=edges,

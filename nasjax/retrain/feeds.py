@@ -37,6 +37,10 @@ class Feed(Protocol):
         """Whether examples are held out."""
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the examples and their order, for `nasjax.identity`."""
+
+    @property
     def num_bytes(self) -> int:
         """Of the training examples on the devices."""
 

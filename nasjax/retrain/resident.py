@@ -20,6 +20,7 @@ from nasjax.data.batches import (
     take,
 )
 from nasjax.data.dataset import Dataset
+from nasjax.fingerprints import of_arrays, some_rows
 from nasjax.loop import Metrics
 from nasjax.parallel import Devices
 from nasjax.retrain.feeds import Dispatch, Evaluate
@@ -54,6 +55,7 @@ class Resident(NamedTuple):
       steps_per_epoch: batches that hold every training example once.
       mean: ``[Ch]`` of the training examples in units of [0, 1], on the host.
       std: likewise.
+      identity: what decides the examples and their order.
     """
 
     train: Part
@@ -65,6 +67,7 @@ class Resident(NamedTuple):
     steps_per_epoch: int
     mean: np.ndarray
     std: np.ndarray
+    identity: dict[str, Any]
 
     @property
     def has_valid(self) -> bool:
@@ -212,4 +215,15 @@ def resident(
         steps_per_epoch=-(-len(ids) // devices.batch_size),
         mean=mean,
         std=std,
+        identity={
+            "train": len(ids),
+            "valid": len(held_out if valid is None else valid.labels),
+            "order_seed": seed,
+            "augmentation": augmentation and augmentation._asdict(),
+            "fingerprint": of_arrays(
+                array
+                for one in (train, test, *([] if valid is None else [valid]))
+                for array in (one.labels, some_rows(one.images))
+            ),
+        },
     )

@@ -80,6 +80,19 @@ class Streamed(NamedTuple):
         return self.valid is not None
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """How many batches there are, and what images are normalised by.
+
+        Files are not read through for it.
+        """
+        statistics = {"mean": self.mean, "std": self.std}
+        return {
+            "steps_per_epoch": self.steps_per_epoch,
+            "held_out": self.has_valid,
+            **{name: np.asarray(one).tolist() for name, one in statistics.items()},
+        }
+
+    @property
     def num_bytes(self) -> int:
         """Of the training examples on the devices: none of them stays there."""
         return 0

@@ -15,6 +15,7 @@ import jax
 from nasjax import budget as budgets
 from nasjax import loop
 from nasjax.base import InputError
+from nasjax.identity import Identity
 from nasjax.interop import trained
 from nasjax.interop.images import Images
 from nasjax.loop import Metrics
@@ -40,6 +41,7 @@ class Training(NamedTuple):
       dispatch: compiled steps of the feed.
       evaluate: the feed's evaluation of a split.
       new_state: makes the state before the first step.
+      identity: what decides it.
     """
 
     net: Net
@@ -48,6 +50,7 @@ class Training(NamedTuple):
     dispatch: Dispatch
     evaluate: Evaluate
     new_state: Callable[[], TrainState]
+    identity: Identity
 
 
 class Result(NamedTuple):
@@ -132,7 +135,21 @@ def prepare(
         step_seconds=seconds,
         seconds_per_epoch=seconds * steps,
     )
-    return Training(net, recipe, feed, dispatch, evaluate, new_state), budget
+    identity = _identity(net, recipe, feed, seed)
+    return Training(net, recipe, feed, dispatch, evaluate, new_state, identity), budget
+
+
+def _identity(net: Net, recipe: Recipe, feed: Feed, seed: int) -> Identity:
+    """What decides a training, all of which can be read."""
+    shown = ("image_shape", "auxiliary", "dtype")
+    says = {
+        "genotype": json.loads(net.genotype._replace(source="").to_json()),
+        "network": {**net.sizes, **{name: getattr(net, name) for name in shown}},
+        "train": {**recipe._asdict(), "batch_size": feed.devices.batch_size},
+        "data": feed.identity,
+        "seed": seed,
+    }
+    return Identity(says, {})
 
 
 def _check_micro_batches(recipe: Recipe, batch_size: int, devices: int) -> None:
@@ -215,6 +232,7 @@ def run(
     """
     epochs = training.recipe.epochs
     feed = training.feed
+    workdir.claim(training.identity)
     with (
         contextlib.closing(feed),
         loop.Run(_task(training), workdir, progress) as run_,
