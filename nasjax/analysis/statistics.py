@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+#: Values that a bootstrap needs to say more than they do.
+_LEAST = 3
+
 
 class Summary(NamedTuple):
     """What some seeds say of one figure.
@@ -15,7 +18,7 @@ class Summary(NamedTuple):
       sd: standard deviation of the sample (n - 1), NaN for one value.
       low: the smallest.
       high: the largest.
-      interval: of the mean, by bootstrap; None for one value.
+      interval: of the mean, by bootstrap; None for one value or two.
     """
 
     size: int
@@ -32,7 +35,8 @@ def summarise(
     """Mean, spread and a bootstrap interval of the mean.
 
     The interval is SciPy's percentile bootstrap from a fixed seed. Of three seeds it
-    can only be coarse, and it knows nothing outside their range.
+    can only be coarse, and it knows nothing outside their range; of two it would be
+    the two themselves, whatever is asked of it, so that there is none.
 
     Args:
       values: one for each seed, at least one, finite.
@@ -73,12 +77,12 @@ def difference(
       resamples: of the bootstrap.
 
     Returns:
-      The difference and its interval, None where either has one value only.
+      The difference and its interval, None where either has fewer than three values.
 
     Raises:
       ValueError: no value, or one that is not finite.
 
-    >>> difference([3.0, 3.0], [1.0, 1.0])
+    >>> difference([3.0, 3.0, 3.0], [1.0, 1.0, 1.0])
     (2.0, (2.0, 2.0))
     """
 
@@ -105,7 +109,7 @@ def _bootstrap(
     confidence: float,
     resamples: int,
 ) -> tuple[float, float] | None:
-    if min(map(len, samples)) < 2:
+    if min(map(len, samples)) < _LEAST:
         return None
     # SciPy takes longer to import than the rest of this library.
     from scipy import stats

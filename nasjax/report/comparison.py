@@ -71,7 +71,8 @@ def _about(table: Table) -> str:
     body = page.paragraph(table.about) if table.about else ""
     note = (
         "Deviation: of the sample. The interval of a mean is a percentile bootstrap "
-        "(SciPy); of few seeds it is coarse and knows nothing outside their range. "
+        "(SciPy); of few seeds it is coarse and knows nothing outside their range, and "
+        "of fewer than three there is none. "
         "“Best of n” is the best of n seeds, not what one run can be expected to find."
     )
     for line in table.lines:

@@ -58,7 +58,7 @@ def cells_of(entry: Entry) -> tuple[str, ...]:
         spread(summary),
         short(summary.low),
         short(summary.high),
-        _interval(summary.interval) if summary.interval else "–",
+        _interval(summary.interval) if summary.interval else _too_few(entry),
         best,
         versus,
         seeds,
@@ -105,6 +105,11 @@ def reference_rows(table: Table, metric: str) -> list[tuple[str, ...]]:
             empty = ("",) * (len(HEAD) - 3)
             rows.append((label, f"{one.size:,}", spread(one), *extremes, *empty))
     return rows
+
+
+def _too_few(entry: Entry) -> str:
+    """The values themselves, of which no interval can be said."""
+    return f"of {' and '.join(map(short, entry.by_seed.values()))} none"
 
 
 def _interval(interval: tuple[float, float]) -> str:
