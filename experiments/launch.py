@@ -168,6 +168,7 @@ def begin(
       **facts: of the run, beside its environment.
     """
     is_new = workdir.open(config, complete=True)
+    workdir.started = started
     if shown:
         print(budget)
     if is_new:
@@ -184,6 +185,7 @@ def finish(
     tell: Callable[[Result], None],
     *,
     needed: int = 0,
+    last: Callable[[Result], str] | None = None,
 ) -> int:
     """Run to the end or to a signal, and write the report.
 
@@ -194,6 +196,7 @@ def finish(
       run: the run, asked to stop by its argument; None where it was stopped.
       tell: what to write and print of the result, before the report is written.
       needed: bytes of a step, told where memory runs out.
+      last: the result in the line that is printed last.
 
     Returns:
       The exit code.
@@ -201,6 +204,7 @@ def finish(
     try:
         with StopRequest() as stop, told(needed):
             result = run(stop)
+        workdir.end()
         number = agreement.largest(stop.signal or 0)
         if not workdir.writes:
             return 0 if result is not None else 128 + number
@@ -209,7 +213,10 @@ def finish(
             return 128 + number
         tell(result)
         print(f"report   {write_report(workdir.folder)}")
+        if last is not None:
+            print(last(result))
     except loop.NotFiniteError as error:
+        workdir.end()
         tell_not_finite(error, config, block)
         return app.FAILED
     finally:

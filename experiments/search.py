@@ -178,7 +178,18 @@ def _search(
     def tell(genotype: Genotype) -> None:
         _tell(workdir, genotype, table)
 
-    return launch.finish(workdir, config, "search", run, tell, needed=needed)
+    def last(genotype: Genotype) -> str:
+        return result_line(workdir, genotype)
+
+    return launch.finish(workdir, config, "search", run, tell, needed=needed, last=last)
+
+
+def result_line(workdir: Workdir, genotype: Genotype) -> str:
+    """What was found, in a line: the cells, and the supernet's accuracy."""
+    accuracy = read_run(workdir.folder).figures("result").get("valid_accuracy")
+    found = genotype.arch_str or "; ".join(_cell_lines(genotype))
+    judged = f"; supernet valid accuracy {100 * accuracy:.2f} %" if accuracy else ""
+    return f"result   {found}{judged}"
 
 
 def _tell(
@@ -195,10 +206,16 @@ def _tell(
     print(f"genotype {workdir.genotype}")
 
 
+def _cell_lines(genotype: Genotype) -> list[str]:
+    return [
+        f"{name}: {', '.join(f'{operation}←{source}' for operation, source in cell)}"
+        for name, cell in genotype.cells.items()
+    ]
+
+
 def _print_result(genotype: Genotype, lookups: Sequence[tabular.Lookup]) -> None:
-    for name, cell in genotype.cells.items():
-        edges = ", ".join(f"{operation}←{source}" for operation, source in cell)
-        print(f"{name}: {edges}")
+    for line in _cell_lines(genotype):
+        print(line)
     if genotype.arch_str:
         print(genotype.arch_str)
     if lookups:

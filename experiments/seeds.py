@@ -211,6 +211,8 @@ def _run(
     with StopRequest() as stop, budgets.told(prepared.budget.peak_bytes):
         runs = _searches(waiting, prepared, stop)
         found = seeds_lib.run(prepared.seeds, runs, broken=tell_broken)
+    for one in waiting:
+        one.workdir.end()
     for one, genotype in zip(waiting, found, strict=True):
         if genotype is not None:
             print(f"seed {one.seed}:")

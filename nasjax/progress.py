@@ -92,6 +92,8 @@ class ConsoleProgress:
             f"{100 * values[f'{self._group}accuracy']:.1f} % · "
             f"{values['images_per_second']:.0f} images/s"
         )
+        if "valid_accuracy" in values:
+            text += f" · {self._valid} {100 * values['valid_accuracy']:.1f} %"
         self._bar.update(
             self._task, advance=steps, description=self._title(), values=text
         )

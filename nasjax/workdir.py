@@ -8,65 +8,29 @@ checkpoint. One process at a time holds the folder.
 import contextlib
 import json
 import os
-import platform
-import re
 import socket
 import sys
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from nasjax import locks
+from nasjax import environment, locks
 from nasjax.base import InputError, RunError
 from nasjax.events import Events
+from nasjax.files import PART, replacing
+from nasjax.files import safe_name as safe_name
+from nasjax.files import write_atomically as write_atomically
 from nasjax.genotype import Genotype
 from nasjax.identity import Identity, check
 from nasjax.identity import differences as differences
 
-#: What a file is named until it is whole.
-_PART = ".part"
 _LOCK = ".lock"
-_PACKAGES = ("nasjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-
-
-def write_atomically(path: Path, data: str | bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, whole."""
-    with _replacing(path) as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Any]:
-    """A file that takes a path's place once it is written, and on the disk."""
-    part = path.with_name(path.name + _PART)
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink()  # on a full disk it would take the room of what is missing
-        raise
-
-
-def safe_name(text: str) -> str:
-    """A name for a folder that is one, whatever the text: no way out, nothing hidden.
-
-    >>> safe_name("a_b-smoke"), safe_name("../../etc"), safe_name("")
-    ('a_b-smoke', '_.._etc', '_')
-    """
-    name = re.sub(r"[^\w.=+-]", "_", text, flags=re.ASCII)
-    return re.sub(r"^[.-]+", "", name)[:150] or "_"
 
 
 @contextlib.contextmanager
@@ -87,6 +51,7 @@ class Workdir:
     Attributes:
       folder: of the run.
       result: the file that a finished run leaves.
+      started: `time.perf_counter` when this process began on the run.
       writes: whether this process writes the files.
     """
 
@@ -97,6 +62,7 @@ class Workdir:
         self.folder = Path(folder)
         self.result = self.folder / result
         self.config: dict[str, Any] = {}
+        self.started = time.perf_counter()
         self._events = Events(self.folder)
         self._complete = False
         self._lock: int | None = None
@@ -170,7 +136,7 @@ class Workdir:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._hold()
-            for part in self.folder.glob(f"*{_PART}"):  # of a process that was killed
+            for part in self.folder.glob(f"*{PART}"):  # of a process that was killed
                 part.unlink()
             text = json.dumps(config, indent=2) + "\n"
             write_atomically(self.folder / "config.json", text)
@@ -229,20 +195,24 @@ class Workdir:
 
     def describe(self, **facts: Any) -> None:
         """Write the environment: versions, device, and facts of the run."""
-        device = jax.devices()[0]
-        environment = {
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "cpu_count": os.cpu_count(),
-            "device": device.device_kind,
-            "num_devices": jax.device_count(),
-            **{name: metadata.version(name) for name in _PACKAGES},
-            **facts,
-        }
         path = self.folder / "environment.json"
         with _writing(path):
-            write_atomically(path, json.dumps(environment, indent=2) + "\n")
+            told = {**environment.describe(), **facts}
+            write_atomically(path, json.dumps(told, indent=2) + "\n")
+
+    def end(self) -> None:
+        """Add to the environment when this process ended, and how long it took."""
+        path = self.folder / "environment.json"
+        try:
+            told = json.loads(path.read_text())
+            before = float(told.get("seconds", 0.0))
+        except (OSError, ValueError, TypeError, AttributeError):
+            return
+        now = time.perf_counter()
+        seconds, self.started = round(before + now - self.started, 1), now
+        told |= {"ended": environment.now(), "seconds": seconds}
+        with _writing(path):
+            write_atomically(path, json.dumps(told, indent=2) + "\n")
 
     def log(
         self, phase: str, *, step: int, epoch: int, values: Mapping[str, float]
@@ -296,7 +266,7 @@ class Workdir:
         """Write `alphas.npz`: per cell type ``[epochs + 1, E, O]``."""
         path = self.folder / "alphas.npz"
         stacked = {name: np.stack([a[name] for a in history]) for name in history[0]}
-        with _writing(path), _replacing(path) as file:
+        with _writing(path), replacing(path) as file:
             np.savez(file, allow_pickle=False, **stacked)
 
     def write_genotype(self, genotype: Genotype) -> None:
@@ -336,6 +306,9 @@ class Bystander(Workdir):
         """Nothing: the first process looks."""
 
     def describe(self, **facts: Any) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
         """Nothing."""
 
     def log(

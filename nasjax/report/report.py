@@ -10,6 +10,7 @@ from nasjax.report.findings import status
 from nasjax.report.history import find, space_name
 from nasjax.report.page import page
 from nasjax.report.sections import sections
+from nasjax.report.units import duration
 from nasjax.report.workdir import Run, read_run
 
 
@@ -79,4 +80,11 @@ def _facts(run: Run) -> str:
         facts.append(f"space {space_name(run)}")
     if "seed" in run.config:
         facts.append(f"seed {run.config['seed']}")
+    started, ended, seconds = map(run.environment.get, ("started", "ended", "seconds"))
+    if started:
+        facts.append(f"started {started}")
+    if ended:
+        facts.append(f"ended {ended}")
+    if isinstance(seconds, int | float):
+        facts.append(f"ran for {duration(seconds)}")
     return " · ".join(facts)
