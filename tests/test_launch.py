@@ -111,6 +111,15 @@ def check_finished(folder: pathlib.Path, done: Ended) -> None:
         r"device .*\nconfig .*\nfolder .*\ndata \w+: [\d,]+ images · \d+ classes · .*"
     )
     assert re.match(f"{told} passed over\n", done.out)
+    last = done.out.splitlines()[-1]
+    found_at_last = genotype.arch_str or f"{genotype.normal[0][0]}←"
+    assert last.startswith("result   ")
+    assert found_at_last in last
+    assert f"accuracy {100 * found[-1]['values']['valid_accuracy']:.2f} %" in last
+    assert f"--workdir={folder}" in environment["command"]
+    assert environment["started"] <= environment["ended"]
+    ready = found[0]["values"]["ready_seconds"]
+    assert environment["seconds"] > ready - 0.1  # which is a part of it
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def draw_cell(
         width=columns.states[-1] + _STATE_WIDTH + _SIDE,
         height=_TOP + placed.height + _SIDE,
         title=title,
-        description=_description(links, num_states, num_inputs=num_inputs),
+        description=_description(links),
     )
 
 
@@ -235,15 +235,14 @@ def _arrow(
 
 
 def _name(state: int, num_states: int, *, num_inputs: int) -> tuple[str, str]:
-    """Name of a state, and what is written below it: a subscript or a role."""
+    """Number of a state, as in the text, and its role, which is written below it."""
     last = state == num_states - 1
     if num_inputs == 1:
         return str(state), "input" if state == 0 else "output" if last else ""
-    if last:
+    if last:  # what the cell joins its nodes to, no state that an edge enters
         return "c", "k"
-    if state < num_inputs:
-        return "c", f"k−{num_inputs - state}"
-    return str(state - num_inputs), ""
+    role = f"c k−{num_inputs - state}" if state < num_inputs else ""
+    return str(state), role
 
 
 def _box(name: tuple[str, str], *, x: float, y: float, height: float) -> str:
@@ -255,28 +254,25 @@ def _box(name: tuple[str, str], *, x: float, y: float, height: float) -> str:
         f'<rect class="state" x="{x:.1f}" y="{y:.1f}" width="{_STATE_WIDTH:.1f}" '
         f'height="{height:.1f}" rx="9"/>'
     )
-    if note in ("input", "output"):
+    if label != "c":
+        if not note:
+            return box + text(label, middle, base, style="head", anchor="middle")
         return (
             box
             + text(label, middle, base - 6, style="head", anchor="middle")
             + text(note, middle, base + 8, style="quiet", anchor="middle")
         )
-    below = f'<tspan dy="4" font-size="10">{note}</tspan>' if note else ""
+    below = f'<tspan dy="4" font-size="10">{note}</tspan>'
     return (
         f'{box}<text class="head" x="{middle:.1f}" y="{base:.1f}" '
         f'text-anchor="middle">{label}{below}</text>'
     )
 
 
-def _description(links: Sequence[_Link], num_states: int, *, num_inputs: int) -> str:
+def _description(links: Sequence[_Link]) -> str:
     """The cell in words."""
-
-    def called(state: int) -> str:
-        label, note = _name(state, num_states, num_inputs=num_inputs)
-        return f"c_{{{note}}}".replace("−", "-") if label == "c" else label
-
     return "; ".join(
-        f"{called(link.source)} to {called(link.target)}: {link.operation}"
+        f"{link.source} to {link.target}: {link.operation}"
         for link in links
         if link.operation
     )

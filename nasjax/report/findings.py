@@ -9,6 +9,7 @@ from nasjax.analysis.collapse import collapse_reasons
 from nasjax.report.history import (
     Names,
     changes,
+    deciding_edges,
     derived,
     epochs_done,
     epochs_planned,
@@ -118,11 +119,12 @@ def _alphas(run: Run) -> list[str]:
                 f"The alpha of the {_cell(name)} has values that are not finite."
             )
             continue
-        sentences.append(_strongest(name, history, names))
+        sentences.append(_strongest(run, name, names))
     return sentences
 
 
-def _strongest(cell_type: str, history: np.ndarray, names: Names) -> str:
+def _strongest(run: Run, cell_type: str, names: Names) -> str:
+    history = run.alphas[cell_type]
     final = history[-1]
     winners = Counter(names.operations[i] for i in final.argmax(axis=-1).tolist())
     operation, count = winners.most_common(1)[0]
@@ -144,11 +146,21 @@ def _strongest(cell_type: str, history: np.ndarray, names: Names) -> str:
         return (
             f"{sentence}. On {ties} {'edges' if ties > 1 else 'edge'} they are equal."
         )
-    edge = int(gaps.argmin())
+    return f"{sentence}.{_closest_call(run, cell_type, names)}"
+
+
+def _closest_call(run: Run, cell_type: str, names: Names) -> str:
+    """Of the edges whose choice is seen in the cell; of an unknown space, nothing."""
+    final = run.alphas[cell_type][-1]
+    deciding = deciding_edges(run, cell_type)
+    if not deciding:
+        return ""
+    gaps = edge_margins(final)
+    edge = min(deciding, key=lambda edge: float(gaps[edge]))
     second, first = (names.operations[i] for i in np.argsort(final[edge])[-2:])
     return (
-        f"{sentence}. The closest call is edge {names.edge_labels[edge]}: {first} over "
-        f"{second} by {number(float(gaps[edge]))}."
+        f" The closest call is edge {names.edge_labels[edge]}: {first} over {second} "
+        f"by {number(float(gaps[edge]))}."
     )
 
 

@@ -105,6 +105,27 @@ def _strengths(run: Run, space: SearchSpace, t: int) -> Mapping[str, np.ndarray]
     return {name: np.asarray(values) for name, values in found.items()}
 
 
+def deciding_edges(run: Run, cell_type: str) -> list[int] | None:
+    """Edges whose choice matters: with the first two of alpha swapped, others are kept.
+
+    None where the space is unknown.
+    """
+    if not (history := derived(run)):
+        return None
+    num_edges, num_ops = run.alphas[cell_type].shape[1:]
+    space = names_of(run, num_edges, num_ops).space
+    assert space is not None  # as cells were derived
+    found = []
+    for edge, row in enumerate(run.alphas[cell_type][-1]):
+        second, first = np.argsort(row, kind="stable")[-2:]
+        swapped = run.alphas[cell_type].copy()
+        swapped[-1, edge, [second, first]] = row[[first, second]]
+        other = run._replace(alphas={**run.alphas, cell_type: swapped})
+        if derive(space, _strengths(other, space, -1)).cells != history[-1].cells:
+            found.append(edge)
+    return found
+
+
 def derived(run: Run) -> list[Genotype]:
     """The genotype of the space's own rule at the start and after each epoch.
 

@@ -50,6 +50,8 @@ th{{font-weight:600}}tbody th{{font-weight:400;color:var(--muted)}}
 .key{{display:flex;flex-wrap:wrap;gap:3px 16px;font:13px {MONO};margin:6px 0}}
 .key svg{{vertical-align:middle;margin-right:6px}}
 footer{{margin:50px auto 30px;color:var(--muted);font-size:.85rem}}
+@media screen and (max-width:640px){{.scroll>svg{{width:100%;height:auto}}
+.findings{{overflow-wrap:anywhere}}}}
 @media print{{body{{font-size:11pt}}header{{background:none}}nav{{display:none}}
 main,header>div,footer{{max-width:none;padding:0}}
 .grid-charts,.grid-maps{{display:grid;grid-template-columns:1fr 1fr}}

@@ -12,9 +12,10 @@ from nasjax.report import page
 from nasjax.report.analysis import analysis
 from nasjax.report.cells import draw_cell
 from nasjax.report.findings import collapse, findings
-from nasjax.report.history import changes, chosen, derived, names_of
+from nasjax.report.history import changes, chosen, derived, epochs_done, names_of
 from nasjax.report.page import Section
 from nasjax.report.panels import edge_panels
+from nasjax.report.study import training_seconds
 from nasjax.report.svg import Series, heat_map, line_chart
 from nasjax.report.theme import operation_colours
 from nasjax.report.units import number, quantity
@@ -187,9 +188,9 @@ def _final_alpha(run: Run) -> str:
         return ""
     return (
         page.paragraph(
-            "One row for each edge, target←source, by number of state: the cell's "
-            "inputs come first, the nodes after them. The largest value of a row is "
-            "bold, what the cell keeps is framed.",
+            "One row for each edge, target←source, by the numbers of the states in the "
+            "drawing of the cell: its inputs come first, the nodes after them. The "
+            "largest value of a row is bold, what the cell keeps is framed.",
             style="note",
         )
         + f'<div class="grid-maps">{body}</div>'
@@ -314,9 +315,17 @@ def _chart(series: Series, title: str) -> str:
 
 
 def _budget(run: Run) -> str:
+    """What was measured before the run; of its time, what it has shown since."""
+    figures = run.figures("budget")
+    step, seconds = figures.get("step_seconds"), training_seconds(run)
+    if step and seconds and epochs_done(run) and "seconds_per_epoch" in figures:
+        steps_per_epoch = figures.pop("seconds_per_epoch") / step
+        steps_done = max(row.step for row in run.rows if row.phase == "train")
+        measured = seconds / steps_done * steps_per_epoch
+        figures["seconds_per_epoch_measured"] = measured
     rows = [
         (name.replace("_", " "), quantity(name, value), number(value))
-        for name, value in run.figures("budget").items()
+        for name, value in figures.items()
     ]
     if not rows:
         return ""

@@ -137,13 +137,16 @@ def figure(run: Run, metric: str) -> float | None:
 
 def training_seconds(run: Run) -> float | None:
     """Time that the steps took, from the throughput logged with them."""
-    batch = run.config.get("search", {}).get("batch_size")
+    # Both halves pass through the network in a step of a search.
+    block, halves = ("train", 1) if run.is_training else ("search", 2)
+    found = run.config.get(block)
+    batch = found.get("batch_size") if isinstance(found, Mapping) else None
     steps, values = run.curves("train").get("images_per_second", ([], []))
     if not steps or not isinstance(batch, int):
         return None
     taken = [last - first for first, last in zip([0, *steps], steps, strict=False)]
-    # Both halves pass through the network in a step.
-    return sum(2 * batch * n / v for n, v in zip(taken, values, strict=True) if v)
+    images = [halves * batch * n for n in taken]
+    return sum(n / v for n, v in zip(images, values, strict=True) if v)
 
 
 def outcome(
