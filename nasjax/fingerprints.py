@@ -103,6 +103,7 @@ def _method(method: Method) -> dict[str, Any]:
     return {
         "name": method.name,
         "order": method.order,
+        "inner_clip": method.inner_clip,
         "arch_start": method.arch_start,
         "subgraphs": method.subgraphs,
         "candidates": candidates and candidates._asdict(),

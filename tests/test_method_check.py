@@ -185,6 +185,24 @@ WRONG = {
         darts()._replace(init_memory=lambda examples: ()),
         r"init_memory takes \(examples\); it is called with \(num_examples, num_classe",
     ),
+    "an offset of operations": (
+        relaxed(lambda a: {"cell": path(a, offset=a)}),
+        r"relax gives Path\(offset=float32\[6, 5\]\); .*floating \[6\]",
+    ),
+    "snapshots that grow": (
+        darts()._replace(
+            init_snapshots=lambda weights, alpha: jnp.zeros(2),
+            take_snapshot=lambda kept, weights, alpha, epoch: jnp.zeros(3),
+        ),
+        r"take_snapshot gives float32\[3\]; expected is the snapshots",
+    ),
+    "a recall without a name": (
+        darts()._replace(
+            init_snapshots=lambda weights, alpha: jnp.zeros(2),
+            recall=lambda kept, rerun, epoch: kept,
+        ),
+        r"recall gives float32\[2\]; expected is arrays by name",
+    ),
     "an order that is none": (
         darts()._replace(order=3),
         "order is 3; expected is 0, 1 or 2",

@@ -16,7 +16,8 @@ from nasjax import losses, schedules
 from nasjax.base import Array, Tree
 from nasjax.cell import Drop, Mixture, Path
 from nasjax.data.batches import Batch
-from nasjax.methods.base import Candidates, Method, Terms
+from nasjax.methods import shapes
+from nasjax.methods.base import Candidates, Method, Terms, no_snapshots
 from nasjax.space import SearchSpace, check_space
 from nasjax.supernet import Architecture, Supernet
 
@@ -34,6 +35,9 @@ _CALLED = {
     "project": "(alpha, architecture, progress, space)",
     "init_memory": "(num_examples, num_classes)",
     "remember": "(memory, batch, probs, epoch)",
+    "init_snapshots": "(weights, alpha)",
+    "take_snapshot": "(snapshots, weights, alpha, epoch)",
+    "recall": "(snapshots, rerun, epoch)",
 }
 _RELAXED = "a nasjax.cell.Mixture or Path for each cell type"
 
@@ -64,7 +68,8 @@ def check_method(
     return _Traced(method, net, batch_size, num_examples, {}).run()
 
 
-def _refuse(name: str, part: str, gives: str, expected: str) -> ValueError:
+def _refuse(name: str, part: str, gives: Any, expected: str) -> ValueError:
+    gives = gives if isinstance(gives, str) else shapes.shown(gives)
     return ValueError(f"method {name!r}: {part} gives {gives}; expected is {expected}")
 
 
@@ -126,7 +131,7 @@ def _check_space(method: Method, space: SearchSpace) -> None:
     except Exception as error:
         raise ValueError(_raised(method.name, "adapt", error)) from error
     if not isinstance(adapted, SearchSpace):
-        raise _refuse(method.name, "adapt", _shown(adapted), "a SearchSpace")
+        raise _refuse(method.name, "adapt", adapted, "a SearchSpace")
     fields = ("primitives", "edges", "num_inputs", "cell_types", "channel_divisor")
     for field in fields:
         there, here = getattr(space, field), getattr(adapted, field)
@@ -151,7 +156,7 @@ class _Traced(NamedTuple):
         """Every part, each on what the ones before it give."""
         method, space = self.method, self.net.space
         key = jax.eval_shape(lambda: jax.random.key(0))
-        progress = _array((), jnp.float32)
+        progress = shapes.array((), jnp.float32)
         alpha = self._trace("init", lambda key: method.init(key, space), key)
         self._check_cells("init", alpha)
         for name, schedule in method.schedules.items():
@@ -168,7 +173,7 @@ class _Traced(NamedTuple):
             settle = method.settle
             found = self._trace("settle", lambda a: settle(a, space), alpha)
             self._check_architecture("settle", found, None)
-        one = _first(runs) if method.subgraphs else runs
+        one = shapes.first(runs) if method.subgraphs else runs
         moved = self._trace(
             "project",
             lambda a, o, p: method.project(a, o, p, space),
@@ -198,20 +203,23 @@ class _Traced(NamedTuple):
     def _scalar(self, part: str, found: Any) -> None:
         leaves = jax.tree.leaves(found)
         is_leaf = len(leaves) == 1 and leaves[0] is found
-        if not (is_leaf and found.shape == () and _is_float(found)):
-            raise _refuse(self.method.name, part, _shown(found), "a scalar, float32[]")
+        if not (is_leaf and found.shape == () and shapes.is_float(found)):
+            raise _refuse(self.method.name, part, found, "a scalar, float32[]")
 
     def _check_cells(self, part: str, found: Any) -> None:
         """``{cell type: [E, O]}``; alpha may have arrays of its own beside."""
         space = self.net.space
         shape = space.num_edges, space.num_ops
-        expected = f"{{{', '.join(space.cell_types)}: {_shown(_array(shape))}}}"
+        expected = (
+            f"{{{', '.join(space.cell_types)}: {shapes.shown(shapes.array(shape))}}}"
+        )
         right = isinstance(found, Mapping) and all(
-            getattr(found.get(name), "shape", None) == shape and _is_float(found[name])
+            getattr(found.get(name), "shape", None) == shape
+            and shapes.is_float(found[name])
             for name in space.cell_types
         )
         if not right:
-            raise _refuse(self.method.name, part, _shown(found), expected)
+            raise _refuse(self.method.name, part, found, expected)
 
     def _check_architecture(self, part: str, found: Any, number: int | None) -> None:
         """A mixture or a path for each cell type, with a leading K where there is."""
@@ -220,7 +228,7 @@ class _Traced(NamedTuple):
         right = set(cells) == set(space.cell_types)
         if not right or not all(isinstance(c, Mixture | Path) for c in cells.values()):
             expected = f"{_RELAXED} ({', '.join(space.cell_types)})"
-            raise _refuse(self.method.name, part, _shown(found), expected)
+            raise _refuse(self.method.name, part, found, expected)
         lead = () if number is None else (number,)
         edges = (*lead, space.num_edges)
         wanted: dict[str, tuple[tuple[int, ...], Any]] = {
@@ -228,12 +236,15 @@ class _Traced(NamedTuple):
             "operation": (edges, jnp.integer),
             "weight": (edges, jnp.floating),
             "active": (edges, jnp.bool_),
+            "offset": (edges, jnp.floating),
         }
         for cell in cells.values():
             for field, value in cell._asdict().items():
                 if field == "drop":
                     self._check_drop(part, value, edges)
-                elif not _is_like(value, *wanted[field]):
+                elif field == "offset" and value is None:
+                    continue
+                elif not shapes.is_like(value, *wanted[field]):
                     shape, kind = wanted[field]
                     what = f"{type(cell).__name__}.{field} of {kind.__name__}"
                     axes = (
@@ -244,23 +255,25 @@ class _Traced(NamedTuple):
                     raise _refuse(
                         self.method.name,
                         part,
-                        f"{type(cell).__name__}({field}={_shown(value)})",
+                        f"{type(cell).__name__}({field}={shapes.shown(value)})",
                         f"{what} {list(shape)}{axes}",
                     )
 
     def _check_drop(self, part: str, drop: Any, edges: tuple[int, ...]) -> None:
         if drop is None:
             return
-        right = isinstance(drop, Drop) and _is_like(drop.rate, edges, jnp.floating)
-        if not right or not _is_like(drop.key, edges, jax.dtypes.prng_key):
+        right = isinstance(drop, Drop) and shapes.is_like(
+            drop.rate, edges, jnp.floating
+        )
+        if not right or not shapes.is_like(drop.key, edges, jax.dtypes.prng_key):
             expected = f"None, or Drop(key, rate), each {list(edges)}"
-            raise _refuse(self.method.name, f"{part}'s drop", _shown(drop), expected)
+            raise _refuse(self.method.name, f"{part}'s drop", drop, expected)
 
     def _same(self, part: str, found: Any, before: Any, what: str) -> None:
         """A tree of the same arrays as before."""
-        if _kinds(found) != _kinds(before):
-            expected = f"{what} as it was, {_shown(before)}"
-            raise _refuse(self.method.name, part, _shown(found), expected)
+        if shapes.kinds(found) != shapes.kinds(before):
+            expected = f"{what} as it was, {shapes.shown(before)}"
+            raise _refuse(self.method.name, part, found, expected)
 
     def _memory(self) -> Any:
         """The memory, which `remember` leaves of the same shapes."""
@@ -268,29 +281,34 @@ class _Traced(NamedTuple):
         memory = self._trace(
             "init_memory", lambda: method.init_memory(self.num_examples, classes)
         )
-        probs = _array((self.batch_size, classes))
+        probs = shapes.array((self.batch_size, classes))
         after = self._trace(
             "remember",
             method.remember,
             memory,
             self._batch(),
             probs,
-            _array((), jnp.int32),
+            shapes.array((), jnp.int32),
         )
         self._same("remember", after, memory, "the memory")
         return memory
 
     def _batch(self) -> Batch:
         size = self.batch_size
-        number = _array((size,), jnp.int32)
-        images = _array((size, *self.net.settings.image_shape))
-        return Batch(images, number, number, number, _array((size,)))
+        number = shapes.array((size,), jnp.int32)
+        images = shapes.array((size, *self.net.settings.image_shape))
+        return Batch(images, number, number, number, shapes.array((size,)))
 
     def _losses(self, alpha: Any, one: Any, memory: Any) -> None:
         """Every added loss, on what a sub-graph shows; the network is not run."""
         method, space = self.method, self.net.space
-        logits = _array((self.batch_size, self.net.settings.num_classes))
-        moment = self._batch(), memory, _array((), jnp.float32), _array((), jnp.int32)
+        logits = shapes.array((self.batch_size, self.net.settings.num_classes))
+        moment = (
+            self._batch(),
+            memory,
+            shapes.array((), jnp.float32),
+            shapes.array((), jnp.int32),
+        )
         seen = alpha, one, logits, *moment
 
         def taught(alpha: Any, logits: Array) -> Any:
@@ -299,17 +317,40 @@ class _Traced(NamedTuple):
 
         found = self._trace("teach", taught, alpha, logits)
         if not isinstance(found, Mapping):
-            raise _refuse(method.name, "teach", _shown(found), "arrays by name")
+            raise _refuse(method.name, "teach", found, "arrays by name")
+        found = {**found, **self._recalled(alpha, logits)}
         led = {} if method.lead is None else {"lead": logits}
         self._scalar("arch_loss", self._loss("arch_loss", {}, *seen))
         if method.lead is not None:
             mixture = {
-                name: Mixture(_array((space.num_edges, space.num_ops)))
+                name: Mixture(shapes.array((space.num_edges, space.num_ops)))
                 for name in space.cell_types
             }
             of_mixture = alpha, mixture, logits, *moment
-            self._scalar("lead", self._loss("lead", dict(found), *of_mixture))
+            self._scalar("lead", self._loss("lead", found, *of_mixture))
         self._scalar("weight_loss", self._loss("weight_loss", {**found, **led}, *seen))
+
+    def _recalled(self, alpha: Any, logits: Any) -> Mapping[str, Any]:
+        """What snapshots teach, which stay of the shapes that they begin with."""
+        method, epoch = self.method, shapes.array((), jnp.int32)
+        if method.init_snapshots is no_snapshots:
+            return {}
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        weights = jax.eval_shape(self.net.init, key)
+        kept = self._trace("init_snapshots", method.init_snapshots, weights, alpha)
+        taken = self._trace(
+            "take_snapshot", method.take_snapshot, kept, weights, alpha, epoch
+        )
+        self._same("take_snapshot", taken, kept, "the snapshots")
+
+        def recalled(kept: Any, logits: Any, epoch: Any) -> Any:
+            probs = jax.nn.softmax(logits)
+            return method.recall(kept, lambda weights, alpha: probs, epoch)
+
+        found = self._trace("recall", recalled, kept, logits, epoch)
+        if not isinstance(found, Mapping):
+            raise _refuse(method.name, "recall", found, "arrays by name")
+        return found
 
     def _loss(self, part: str, taught: Tree, *seen: Any) -> Any:
         loss = getattr(self.method, part)
@@ -343,31 +384,6 @@ def _as_if_run(logits: Array, architecture: Architecture) -> Array:
     return logits
 
 
-def _array(shape: tuple[int, ...], dtype: Any = jnp.float32) -> Any:
-    return jax.ShapeDtypeStruct(shape, dtype)
-
-
-def _first(runs: Any) -> Any:
-    """The shapes of one of several sub-graphs."""
-    return jax.tree.map(lambda leaf: _array(leaf.shape[1:], leaf.dtype), runs)
-
-
-def _is_float(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jnp.floating)
-
-
-def _is_like(leaf: Any, shape: tuple[int, ...], kind: Any) -> bool:
-    return getattr(leaf, "shape", None) == shape and jnp.issubdtype(leaf.dtype, kind)
-
-
-def _kinds(tree: Any) -> list[Any]:
-    """Place, shape and dtype of every array; not whether a mapping is a dict."""
-    return [
-        (jax.tree_util.keystr(path), leaf.shape, leaf.dtype)
-        for path, leaf in jax.tree.leaves_with_path(tree)
-    ]
-
-
 def _raised(name: str, part: str, error: Exception) -> str:
     """What a part has raised, in one line."""
     lines = str(error).strip().splitlines() or [""]
@@ -376,16 +392,3 @@ def _raised(name: str, part: str, error: Exception) -> str:
         told += " (a schedule is a function of progress, such as schedules.constant(…))"
     called = _CALLED.get(part, "(progress)")
     return f"method {name!r}: {part}{called} raises {told}"
-
-
-def _shown(tree: Any) -> str:
-    """Shapes and dtypes of a tree, as one reads them."""
-    if hasattr(tree, "shape") and hasattr(tree, "dtype"):
-        return f"{tree.dtype}{list(tree.shape)}"
-    if isinstance(tree, Mapping):
-        inner = ", ".join(f"{name}: {_shown(value)}" for name, value in tree.items())
-        return f"{{{inner}}}"
-    if isinstance(tree, tuple | list):
-        name = type(tree).__name__ if hasattr(tree, "_fields") else ""
-        return f"{name}({', '.join(map(_shown, tree))})"
-    return "None" if tree is None else type(tree).__name__
