@@ -282,7 +282,8 @@ def on_nasbench201(config: ConfigDict) -> ConfigDict:
     not, are searched so too is an assumption. The rest keeps the settings it has in
     the DARTS space: STC-NAS, whose paper names 50 epochs and nothing else here (its
     batch of 256 and 12 epochs before alpha moves are assumptions), MSG-DAS, which has
-    no figure here, and combinations (assumptions). docs/reproduction.md has a table of every number.
+    no figure here, and combinations (assumptions). docs/reproduction.md has a table of
+    every number.
     """
     config.supernet.space = "nasbench201"
     config.supernet.num_cells = 5
