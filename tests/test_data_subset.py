@@ -110,6 +110,7 @@ def test_a_search_ends_at_a_genotype(
         "--config.supernet.channels=2",
         "--config.supernet.num_cells=1",
         "--config.search.epochs=1",
+        "--config.method.arch_start=0",
         f"--workdir={tmp_path / 'run'}",
         f"--compilation_cache={compilation_cache}",
     )
