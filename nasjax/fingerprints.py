@@ -169,11 +169,12 @@ def _updates(
         return optimizer.update(gradient, state, values)
 
     small = {name: jax.ShapeDtypeStruct((2, 3), jnp.float32) for name in ("a", "b")}
-    try:
-        return jax.make_jaxpr(call)(small, small)
-    except Exception:  # of its names and shapes some know nothing
-        tree = shapes()
-        return jax.make_jaxpr(call)(tree, tree)
+    with jax.numpy_dtype_promotion("standard"):  # Adam of optax promotes an integer
+        try:
+            return jax.make_jaxpr(call)(small, small)
+        except Exception:  # of its names and shapes some know nothing
+            tree = shapes()
+            return jax.make_jaxpr(call)(tree, tree)
 
 
 # --- fingerprints ------------------------------------------------------------------

@@ -19,7 +19,7 @@ import pytest
 from nasjax import genotypes, network, retrain
 from nasjax.genotype import Genotype
 from nasjax.interop import files, pytorch
-from tests.launching import ROOT, Ended, Launcher
+from tests.launching import ROOT, STARTED, Ended, Launcher
 
 CONFIGS = ROOT / "experiments" / "configs"
 FILES = sorted(CONFIGS.glob("retrain_*.py"))
@@ -234,7 +234,8 @@ def test_the_budget_is_told_before_the_first_step(finished):
 )
 def test_a_mistake_is_one_line_and_writes_nothing(flags, message, launch, tmp_path):
     done = launch(*flags, f"--workdir={tmp_path / 'run'}")
-    assert (done.code, done.out) == (2, "")
+    assert done.code == 2
+    assert re.fullmatch(STARTED, done.out), done.out
     assert done.err.startswith("error: ")
     assert done.err.count("\n") == 1
     assert message in done.err

@@ -23,7 +23,9 @@ def get_config(variant=None):
     return base.study(
         "Tiny",
         cells={
-            "good": base.cell("Good", DIGITS, "search.epochs=1"),
+            "good": base.cell(
+                "Good", DIGITS, "search.epochs=1", "method.arch_start=0"
+            ),
             "bad": base.cell("Bad", DIGITS, "search.batch_size=0"),
         },
         seeds=(5,),
