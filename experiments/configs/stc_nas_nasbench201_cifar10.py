@@ -9,9 +9,8 @@ not run here. The paper reports 3,600 s on one GPU and 93.41 ± 0.20 / 70.43 ± 
 45.03 ± 0.36 % test accuracy on CIFAR-10 / CIFAR-100 / ImageNet16-120.
 
 ``:proxy`` is sized for two cores (see `base.nasbench201_proxy`): 8 min 51 s on an
-Intel Xeon (2.3 GHz) for one seed, at 52.9 % validation accuracy of the sampled
-supernet path; the architecture it found has 88.03 / 59.01 / 32.33 % in the
-benchmark's table.
+Intel Xeon (2.3 GHz) for one seed, with earlier defaults of the method; not run with
+today's. docs/stc_nas.md has a run of a narrow supernet over the whole data set.
 
 ``:smoke`` touches every part within a minute on two cores.
 """
