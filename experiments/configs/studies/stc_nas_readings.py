@@ -4,7 +4,8 @@ r"""STC-NAS: readings of what the paper leaves open, in NAS-Bench-201.
         --config=experiments/configs/studies/stc_nas_readings.py
 
 A narrow supernet (C=8, one cell per stage) over all of CIFAR-10 for the paper's 50
-epochs; each run takes 35 minutes to an hour on two cores. The paper's own network
+epochs; one row's first 37 epochs took 41 processor-minutes on two cores of an AMD EPYC
+that had other work too, the others were not run. The paper's own network
 (C=16, five cells per stage) reaches 93.41 ± 0.2 / 70.43 ± 0.21 / 45.03 ± 0.36 %. What
 was found is in docs/stc_nas.md.
 
