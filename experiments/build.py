@@ -12,14 +12,15 @@ import jax.numpy as jnp
 from experiments import build_data
 from experiments.build_data import augmentation as augmentation
 from experiments.build_data import named as named
-from nasjax import epoch, methods, optimizers, schedules, spaces, supernet
+from nasjax import methods, optimizers, schedules, spaces, supernet
 from nasjax.analysis import probes
 from nasjax.base import InputError, Schedule
 from nasjax.bilevel import Optimizers
 from nasjax.data import DeviceData
 from nasjax.data.reading import Reading
 from nasjax.methods import Method
-from nasjax.parallel import Devices, most_devices
+from nasjax.runtime import epoch
+from nasjax.runtime.parallel import Devices, most_devices
 from nasjax.tabular import NASBench201
 
 #: Fields that must lie in a range: (block, field): (lowest, below what).

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import build, build_data
-from nasjax import loop, retrain
+from nasjax import retrain
 from nasjax.base import InputError
 from nasjax.data.reading import Reading
 from nasjax.genotype import Genotype
-from nasjax.parallel import Devices
+from nasjax.runtime import loop
+from nasjax.runtime.parallel import Devices
 
 #: Fields of ``train`` that are the loop's, not the recipe's.
 _OF_THE_LOOP = ("batch_size", "evaluate_every", "steps_per_dispatch")

@@ -42,7 +42,7 @@ from nasjax.genotype import Genotype
 from nasjax.interop import exported, trained
 from nasjax.interop.images import Images
 from nasjax.network import DATASETS
-from nasjax.workdir import write_atomically
+from nasjax.runtime.workdir import write_atomically
 
 # Other launchers have some of these flags too; tests import several of them together.
 _GENOTYPE = flags.DEFINE_string(

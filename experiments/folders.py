@@ -10,7 +10,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import paths
-from nasjax.workdir import safe_name
+from nasjax.runtime.workdir import safe_name
 
 #: Of a folder's name, before the seed; a longer one is cut and given a digest.
 _LONGEST = 120

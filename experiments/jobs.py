@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from nasjax.base import InputError
-from nasjax.workdir import write_atomically
+from nasjax.runtime.workdir import write_atomically
 
 _POLL_SECONDS = 0.2
 

@@ -16,12 +16,12 @@ from experiments import app, compiled, devices
 from experiments.folders import config_file, name_of, overridden, words
 from experiments.signals import StopAtOnce, StopRequest
 from experiments.stages import Stages
-from nasjax import loop
-from nasjax import processes as agreement
-from nasjax.budget import Budget, told
 from nasjax.data.reading import Reading
 from nasjax.report import write_report
-from nasjax.workdir import Bystander, Workdir
+from nasjax.runtime import loop
+from nasjax.runtime import processes as agreement
+from nasjax.runtime.budget import Budget, told
+from nasjax.runtime.workdir import Bystander, Workdir
 
 Result = TypeVar("Result")
 #: Fields that do not make another run, or are named by themselves.

@@ -20,10 +20,10 @@ from absl import flags
 from experiments import app, devices
 from nasjax import bilevel, methods, optimizers, schedules, spaces, supernet
 from nasjax.base import InputError
-from nasjax.budget import peak_bytes
 from nasjax.data.batches import Batch
 from nasjax.methods.base import Method
 from nasjax.methods.msg_das import add_drop_block_identity, gumbel_paths
+from nasjax.runtime.budget import peak_bytes
 
 _METHODS = flags.DEFINE_list(
     "methods",

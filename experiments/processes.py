@@ -178,7 +178,7 @@ def _explicit() -> dict[str, Any]:
 
 def _initialise(explicit: Mapping[str, Any]) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # It would keep SIGTERM to itself; `nasjax.loop` agrees on when to stop.
+    # It would keep SIGTERM to itself; `nasjax.runtime.loop` agrees on when to stop.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(

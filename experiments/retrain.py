@@ -35,9 +35,9 @@ from nasjax import genotypes, retrain
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
 from nasjax.genotype_text import clean
-from nasjax.progress import ConsoleProgress
 from nasjax.retrain.training import RESULT, WEIGHTS
-from nasjax.workdir import Workdir
+from nasjax.runtime.progress import ConsoleProgress
+from nasjax.runtime.workdir import Workdir
 
 flags.adopt_module_key_flags(launch)  # --help tells of them too
 _DEFAULT = "experiments/configs/retrain_digits.py"

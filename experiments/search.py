@@ -28,14 +28,14 @@ from absl import flags
 
 from experiments import app, build, launch, processes, seeds
 from experiments.signals import StopRequest
-from nasjax import budget as budgets
 from nasjax import search, tabular
 from nasjax.analysis.probes import Analysis
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
-from nasjax.progress import ConsoleProgress
 from nasjax.report import collapse, read_run
-from nasjax.workdir import Workdir, write_atomically
+from nasjax.runtime import budget as budgets
+from nasjax.runtime.progress import ConsoleProgress
+from nasjax.runtime.workdir import Workdir, write_atomically
 
 flags.adopt_module_key_flags(launch)  # --help tells of them too
 flags.adopt_module_key_flags(processes)

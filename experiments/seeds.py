@@ -15,20 +15,20 @@ import jax
 
 from experiments import app, build, launch
 from experiments.signals import StopRequest
-from nasjax import budget as budgets
 from nasjax import search
-from nasjax import seeds as seeds_lib
 from nasjax.analysis.probes import Analysis
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
-from nasjax.loop import Asking, NotFiniteError
 from nasjax.outline import Search
-from nasjax.progress import ConsoleProgress
 from nasjax.report import read_run, write_report
 from nasjax.report.seeds import seeds_to_text
 from nasjax.report.study import outcome
+from nasjax.runtime import budget as budgets
+from nasjax.runtime import seeds as seeds_lib
+from nasjax.runtime.loop import Asking, NotFiniteError
+from nasjax.runtime.progress import ConsoleProgress
+from nasjax.runtime.workdir import Workdir
 from nasjax.tabular import NASBench201, headline
-from nasjax.workdir import Workdir
 
 _Table = Callable[[str], NASBench201 | None]
 _Tell = Callable[[Workdir, Genotype, NASBench201 | None], None]
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
 
     Attributes:
       number: S.
-      mapped: see `nasjax.seeds.is_batched`.
+      mapped: see `nasjax.runtime.seeds.is_batched`.
     """
 
     number: int

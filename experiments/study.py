@@ -31,7 +31,7 @@ from nasjax import tabular
 from nasjax.base import InputError
 from nasjax.report import comparison, forms
 from nasjax.report import study as tables
-from nasjax.workdir import write_atomically
+from nasjax.runtime.workdir import write_atomically
 
 # Other launchers have these flags too; tests import several of them together.
 _CONFIG = config_flags.DEFINE_config_file(

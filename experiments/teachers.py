@@ -22,8 +22,8 @@ from experiments import app
 from experiments.benchmark import nasjax_side, timing
 from nasjax import methods, spaces, supernet
 from nasjax.base import InputError
-from nasjax.budget import peak_bytes, tree_bytes
 from nasjax.methods.base import Method
+from nasjax.runtime.budget import peak_bytes, tree_bytes
 
 # Other launchers have some of these flags too; tests import several of them together.
 _SPACE = flags.DEFINE_string("space", "darts", "Search space.", allow_override=True)

@@ -10,15 +10,15 @@ with), `genotypes` (published ones) · `tabular` (what NAS-Bench-201 says of it)
 """
 
 from nasjax import analysis as analysis
+from nasjax import architecture as architecture
 from nasjax import bilevel as bilevel
-from nasjax import cell as cell
 from nasjax import genotypes as genotypes
 from nasjax import interop as interop
+from nasjax import layers as layers
 from nasjax import losses as losses
 from nasjax import methods as methods
 from nasjax import network as network
 from nasjax import ops as ops
-from nasjax import primitives as primitives
 from nasjax import relaxations as relaxations
 from nasjax import schedules as schedules
 from nasjax import spaces as spaces

@@ -21,7 +21,7 @@ from nasjax.methods.base import (
     keep_snapshots,
     no_teacher,
 )
-from nasjax.objective import Loss, Metrics, Moment, Seen
+from nasjax.objective import Loss, LossAux, Metrics, StepContext
 from nasjax.supernet import Supernet
 
 
@@ -164,7 +164,7 @@ def make_step(
         state: SearchState, train: Batch, valid: Batch
     ) -> tuple[SearchState, Metrics]:
         progress = state.step.astype(jnp.float32) / (steps_per_epoch * epochs)
-        moment = Moment(
+        moment = StepContext(
             state.memory, state.snapshots, progress, state.step // steps_per_epoch
         )
         step_key = jax.random.fold_in(state.key, state.step)
@@ -208,7 +208,7 @@ def _with_snapshot(
     return state._replace(snapshots=snapshots)
 
 
-_LossFn = Callable[..., tuple[Array, Seen]]
+_LossFn = Callable[..., tuple[Array, LossAux]]
 _METRICS = ("loss", "accuracy", "added_loss", "count")
 _Carry = tuple[SearchState, Metrics]
 
@@ -220,7 +220,7 @@ class _Passes(NamedTuple):
     inner_loss: _LossFn
     train_loss: _LossFn
     batch: Batch
-    moment: Moment
+    moment: StepContext
     net: Supernet
     method: Method
     optimizers: Optimizers
@@ -281,7 +281,7 @@ class _Passes(NamedTuple):
         axis = self.net.settings.context.axis_name
         return gradient if axis is None else jax.lax.pmean(gradient, axis)
 
-    def _arch_gradient(self, state: SearchState) -> tuple[Alpha, Seen]:
+    def _arch_gradient(self, state: SearchState) -> tuple[Alpha, LossAux]:
         """Gradient of the validation loss in alpha, of the method's order."""
         if self.method.order == 1:  # at the weights as they are, xi = 0 of DARTS Eq. 7
             gradient = jax.grad(self.valid_loss, argnums=1, has_aux=True)

@@ -11,6 +11,7 @@ from jax import lax
 from nasjax import losses
 from nasjax.base import Array, Key, Tree
 from nasjax.data.batches import Batch
+from nasjax.engine.subgraphs import summed
 from nasjax.methods.base import (
     Alpha,
     Method,
@@ -21,14 +22,13 @@ from nasjax.methods.base import (
     no_recall,
     softmax_mixture,
 )
-from nasjax.subgraphs import summed
 from nasjax.supernet import Architecture, Supernet
 
 #: Per-example sums of a step, to be divided by their counts.
 Metrics = dict[str, Array]
 
 
-class Moment(NamedTuple):
+class StepContext(NamedTuple):
     """What both losses of one step share."""
 
     memory: Tree
@@ -37,7 +37,7 @@ class Moment(NamedTuple):
     epoch: Array
 
 
-class Seen(NamedTuple):
+class LossAux(NamedTuple):
     """What a loss shows beside its value.
 
     Attributes:
@@ -51,15 +51,15 @@ class Seen(NamedTuple):
     metrics: Metrics
 
 
-class _Fixed(NamedTuple):
+class LossInputs(NamedTuple):
     """What the losses of all sub-graphs read and have no gradient of."""
 
     batch: Batch
-    moment: Moment
+    moment: StepContext
     taught: Mapping[str, Tree]
 
 
-class _One(NamedTuple):
+class SubgraphAux(NamedTuple):
     """What the loss of one sub-graph shows.
 
     Attributes:
@@ -98,8 +98,14 @@ class Loss(NamedTuple):
     recall: Recall = no_recall
 
     def value(
-        self, weights: Tree, alpha: Alpha, batch: Batch, key: Key, *, moment: Moment
-    ) -> tuple[Array, Seen]:
+        self,
+        weights: Tree,
+        alpha: Alpha,
+        batch: Batch,
+        key: Key,
+        *,
+        moment: StepContext,
+    ) -> tuple[Array, LossAux]:
         """The value, and what it shows. Consumes the key."""
         net, method = self.net, self.method
         architecture = method.relax(key, alpha, moment.progress, net.space)
@@ -112,7 +118,7 @@ class Loss(NamedTuple):
             ),
         }
         # What was recalled is read; the snapshots themselves are not needed any more.
-        fixed = _Fixed(batch, moment._replace(snapshots=()), taught)
+        fixed = LossInputs(batch, moment._replace(snapshots=()), taught)
         led = jnp.zeros(())
         if self.lead is not None:
             led, logits = self._led(self.lead, shared, fixed)
@@ -132,7 +138,7 @@ class Loss(NamedTuple):
         weights, _, states = jax.lax.stop_gradient(shared)
         return lambda architecture: self.net.cells(weights, architecture, states)
 
-    def _rerun(self, key: Key, batch: Batch, moment: Moment) -> Rerun:
+    def _rerun(self, key: Key, batch: Batch, moment: StepContext) -> Rerun:
         """Another supernet on the batch, with the draws of the one that is trained.
 
         The key is that of the step's own relaxation, on purpose: with the same weights
@@ -151,7 +157,7 @@ class Loss(NamedTuple):
         return rerun
 
     def _led(
-        self, lead: Callable[[Terms], Array], shared: _Shared, fixed: _Fixed
+        self, lead: Callable[[Terms], Array], shared: _Shared, fixed: LossInputs
     ) -> tuple[Array, Array]:
         """The loss of the whole mixture, and its logits, which have no gradient.
 
@@ -159,7 +165,9 @@ class Loss(NamedTuple):
         kept while the sub-graphs run.
         """
 
-        def loss(shared: _Shared, fixed: _Fixed, number: Array) -> tuple[Array, Array]:
+        def loss(
+            shared: _Shared, fixed: LossInputs, number: Array
+        ) -> tuple[Array, Array]:
             del number
             alpha = jax.lax.stop_gradient(shared[1])
             mixture = softmax_mixture(alpha, self.net.space)
@@ -170,16 +178,16 @@ class Loss(NamedTuple):
         return value, logits[0]
 
     def _one(
-        self, shared: _Shared, fixed: _Fixed, architecture: Architecture
-    ) -> tuple[Array, _One]:
+        self, shared: _Shared, fixed: LossInputs, architecture: Architecture
+    ) -> tuple[Array, SubgraphAux]:
         """Of one sub-graph."""
         terms = self._terms(shared, fixed, architecture)
         errors = losses.cross_entropy_per_example(terms.logits, fixed.batch.labels)
         plain, added = terms.mean(errors), self.added(terms)
-        return plain + added, _One(terms.logits, plain, added)
+        return plain + added, SubgraphAux(terms.logits, plain, added)
 
     def _terms(
-        self, shared: _Shared, fixed: _Fixed, architecture: Architecture
+        self, shared: _Shared, fixed: LossInputs, architecture: Architecture
     ) -> Terms:
         """What an added loss of an architecture may read, which is run for it."""
         weights, alpha, states = shared
@@ -200,7 +208,9 @@ class Loss(NamedTuple):
             taught=fixed.taught,
         )
 
-    def _seen(self, architecture: Architecture, seen: _One, batch: Batch) -> Seen:
+    def _seen(
+        self, architecture: Architecture, seen: SubgraphAux, batch: Batch
+    ) -> LossAux:
         hits = jax.vmap(losses.accuracy_hits, in_axes=(0, None))
         correct = hits(seen.logits, batch.labels).mean(axis=0)
         count = _total(batch.weights, self._axis)
@@ -210,7 +220,7 @@ class Loss(NamedTuple):
             "added_loss": seen.added.mean() * count,
             "count": count,
         }
-        return Seen(architecture, jax.nn.softmax(seen.logits).mean(axis=0), metrics)
+        return LossAux(architecture, jax.nn.softmax(seen.logits).mean(axis=0), metrics)
 
     @property
     def _axis(self) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nasjax import primitives
+from nasjax import layers
 from nasjax.base import Array, Key, Tree
 
 #: Name -> shape of each weight of a layer.
@@ -27,7 +27,7 @@ class Context(NamedTuple):
     """What an operation may depend on beside its input and its weights.
 
     Attributes:
-      depthwise: form of the depthwise convolution (`primitives.depthwise`).
+      depthwise: form of the depthwise convolution (`layers.depthwise`).
       axis_name: of the devices that share a batch; None on one device.
       synchronised: batch normalisation over the batch of all devices, not of each.
       drop: key and rate of one edge, for operations that drop a part of their
@@ -40,8 +40,8 @@ class Context(NamedTuple):
     drop: Any = None
 
     def batch_norm(self, x: Array) -> Array:
-        """`primitives.batch_norm`, over all devices where synchronised."""
-        return primitives.batch_norm(x, axis_name=self.norm_axis)
+        """`layers.batch_norm`, over all devices where synchronised."""
+        return layers.batch_norm(x, axis_name=self.norm_axis)
 
     @property
     def norm_axis(self) -> str | None:
@@ -159,12 +159,12 @@ def _apply_none(weights: Tree, x: Array, stride: int, context: Context) -> Array
 
 def _max_pool(weights: Tree, x: Array, stride: int, context: Context) -> Array:
     del weights, context
-    return primitives.max_pool_3x3(x, stride=stride)
+    return layers.max_pool_3x3(x, stride=stride)
 
 
 def _avg_pool(weights: Tree, x: Array, stride: int, context: Context) -> Array:
     del weights, context
-    return primitives.avg_pool_3x3(x, stride=stride)
+    return layers.avg_pool_3x3(x, stride=stride)
 
 
 def factorized_reduce_shapes(in_channels: int, out_channels: int) -> Shapes:
@@ -193,12 +193,12 @@ def factorized_reduce(weights: Tree, x: Array, *, context: Context = PLAIN) -> A
 
 def reduced_halves(x: Array, weights: Tree) -> Array:
     """`factorized_reduce` before its batch normalisation."""
-    x = primitives.relu(x)
+    x = layers.relu(x)
     odd_rows, odd_columns = x.shape[1] % 2, x.shape[2] % 2
     shifted = jnp.pad(x, ((0, 0), (0, odd_rows), (0, odd_columns), (0, 0)))[:, 1:, 1:]
     halves = (
-        primitives.pointwise(x, weights["even"], stride=2),
-        primitives.pointwise(shifted, weights["odd"], stride=2),
+        layers.pointwise(x, weights["even"], stride=2),
+        layers.pointwise(shifted, weights["odd"], stride=2),
     )
     return jnp.concatenate(halves)
 
@@ -237,8 +237,8 @@ def relu_conv_bn(
 
 def relu_conv(x: Array, kernel: Array, *, stride: int = 1) -> Array:
     """`relu_conv_bn` before its batch normalisation."""
-    run = primitives.pointwise if kernel.ndim == 2 else primitives.convolution
-    return run(primitives.relu(x), kernel, stride=stride)
+    run = layers.pointwise if kernel.ndim == 2 else layers.convolution
+    return run(layers.relu(x), kernel, stride=stride)
 
 
 def _separable(
@@ -250,14 +250,14 @@ def _separable(
     context: Context,
 ) -> Array:
     """ReLU, depthwise, pointwise."""
-    x = primitives.depthwise(
-        primitives.relu(x),
+    x = layers.depthwise(
+        layers.relu(x),
         kernels[0],
         stride=stride,
         dilation=dilation,
         form=context.depthwise,
     )
-    return primitives.pointwise(x, kernels[1])
+    return layers.pointwise(x, kernels[1])
 
 
 def _separable_shapes(channels: int, stride: int, *, size: int, repeats: int) -> Shapes:

@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nasjax import budget as budgets
-from nasjax import epoch as epochs_lib
-from nasjax import fingerprints, loop
+from nasjax.architecture import Path
 from nasjax.base import Array, Key
 from nasjax.bilevel import (
     Metrics,
@@ -19,20 +17,22 @@ from nasjax.bilevel import (
     make_step,
     summarise,
 )
-from nasjax.cell import Path
 from nasjax.data.augment import Augmentation
 from nasjax.data.batches import DeviceData
-from nasjax.identity import Identity
 from nasjax.methods.base import Alpha, Method
 from nasjax.methods.check import check_method
-from nasjax.parallel import Devices
+from nasjax.runtime import budget as budgets
+from nasjax.runtime import epoch as epochs_lib
+from nasjax.runtime import fingerprints, loop
+from nasjax.runtime.identity import Identity
+from nasjax.runtime.parallel import Devices
 from nasjax.selection import make_choose
 from nasjax.space import SearchSpace
 from nasjax.supernet import (
     Architecture,
     Supernet,
+    costliest_operation,
     count,
-    dearest_operation,
     every_operation,
 )
 
@@ -266,7 +266,7 @@ def measure(
     """
     one = jax.eval_shape(search.new_state)
     macs = search.net.macs(
-        dearest_operation
+        costliest_operation
         if is_sampled(search.method, search.net.space)
         else every_operation
     )

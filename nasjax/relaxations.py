@@ -129,7 +129,7 @@ def union(chosen: Array) -> Array:
     Returns:
       ``[..., O]``, 1 for what was chosen and 0 for the rest. The gradient of a weight
       goes to the choices that chose it, of the others there is none: what the K paths
-      would hand back (`nasjax.cell.to_path`).
+      would hand back (`nasjax.architecture.to_path`).
 
     >>> union(jnp.array([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
     Array([1., 1., 0.], dtype=float32)

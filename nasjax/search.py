@@ -1,7 +1,7 @@
 """The search that every method shares: the host side.
 
 `prepare` compiles and measures, `run` goes on from wherever the workdir stands, in
-the loop of `nasjax.loop`.
+the loop of `nasjax.runtime.loop`.
 """
 
 import time
@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import jax
 
-from nasjax import budget as budgets
-from nasjax import loop
 from nasjax.analysis.probes import Analysis
 from nasjax.base import InputError
 from nasjax.bilevel import Optimizers as Optimizers
@@ -18,14 +16,16 @@ from nasjax.bilevel import summarise
 from nasjax.data.augment import Augmentation
 from nasjax.data.batches import DeviceData
 from nasjax.genotype import Genotype
-from nasjax.loop import NotFiniteError as NotFiniteError
-from nasjax.loop import fingerprint as fingerprint
 from nasjax.methods.base import Method
 from nasjax.outline import Search as Search
 from nasjax.outline import check_fits, compile_dispatch, measure, outline, task
-from nasjax.progress import Progress
+from nasjax.runtime import budget as budgets
+from nasjax.runtime import loop
+from nasjax.runtime.loop import NotFiniteError as NotFiniteError
+from nasjax.runtime.loop import fingerprint as fingerprint
+from nasjax.runtime.progress import Progress
+from nasjax.runtime.workdir import Workdir
 from nasjax.supernet import Supernet
-from nasjax.workdir import Workdir
 
 
 def prepare(
@@ -67,7 +67,7 @@ def prepare(
     ).search(data, seed)
     check_fits(search)
     started = time.perf_counter()
-    state = search.devices.spread_state(search.new_state())
+    state = search.devices.shard_state(search.new_state())
     compiled = compile_dispatch(search, state)
     compile_seconds = time.perf_counter() - started
     budgets.check_fits("a step", budgets.peak_bytes(compiled))
@@ -172,7 +172,7 @@ def _choose(search: Search, run_: loop.Run) -> None:
     """Put the best of the method's candidates into alpha."""
     assert search.choose is not None
     alpha = search.choose(run_.state, search.data, search.keys)
-    run_.state = run_.state._replace(alpha=search.devices.spread_state(alpha))
+    run_.state = run_.state._replace(alpha=search.devices.shard_state(alpha))
 
 
 def _analyse(search: Search, run_: loop.Run, due: Sequence[Analysis]) -> None:

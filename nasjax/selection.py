@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from nasjax.architecture import Mixture, Path
 from nasjax.base import Array, Key
 from nasjax.bilevel import SearchState
-from nasjax.cell import Mixture, Path
 from nasjax.data.batches import DeviceData
-from nasjax.epoch import DataKeys, evaluate
 from nasjax.methods.base import Alpha, Method
+from nasjax.runtime.epoch import DataKeys, evaluate
 from nasjax.supernet import Architecture, Supernet
 
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasjax import ops, primitives
+from nasjax import layers, ops
+from nasjax.architecture import Mixture, Path
 from nasjax.base import Array, Key, Tree
-from nasjax.cell import Mixture, Path
 from nasjax.genotype import Genotype, kept_edges
 from nasjax.space import SearchSpace
 
@@ -99,7 +99,7 @@ def build(
       num_classes: Y.
       image_shape: ``(H, W, channels)``.
       dtype: of the activations.
-      depthwise: form of the depthwise convolution (`primitives.depthwise`).
+      depthwise: form of the depthwise convolution (`layers.depthwise`).
       stem: "cifar" keeps the resolution, "imagenet" brings 224 pixels to 28; the
         latter in the DARTS space alone.
       residual_affine: the batch normalisation in the residual blocks of NAS-Bench-201
@@ -120,9 +120,9 @@ def build(
     name = dtype if isinstance(dtype, str) else jnp.dtype(dtype).name
     if name not in allowed:
         raise ValueError(f"dtype {name!r} is not float32 or bfloat16")
-    if depthwise not in primitives.DEPTHWISE_FORMS:
+    if depthwise not in layers.DEPTHWISE_FORMS:
         raise ValueError(
-            f"{depthwise=} is not one of {', '.join(primitives.DEPTHWISE_FORMS)}"
+            f"{depthwise=} is not one of {', '.join(layers.DEPTHWISE_FORMS)}"
         )
     _check_stem(stem, space, channels)
     if residual_affine and space.name != "nasbench201":
@@ -234,8 +234,8 @@ def apply_stem(
     context: ops.Context = ops.PLAIN,
 ) -> Array:
     """3×3 convolution, batch normalisation with scale and offset."""
-    x = context.batch_norm(primitives.convolution(x, weights["kernel"], stride=stride))
-    return primitives.affine(x, weights["scale"], weights["offset"])
+    x = context.batch_norm(layers.convolution(x, weights["kernel"], stride=stride))
+    return layers.affine(x, weights["scale"], weights["offset"])
 
 
 def head_template(channels: int, num_classes: int) -> dict[str, Tree]:
@@ -258,7 +258,7 @@ def every_operation(macs: list[list[int]]) -> float:
     return float(sum(map(sum, macs)))
 
 
-def dearest_operation(macs: list[list[int]]) -> float:
+def costliest_operation(macs: list[list[int]]) -> float:
     """Upper bound of a path: the dearest operation of every edge."""
     return float(sum(map(max, macs)))
 

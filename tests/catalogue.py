@@ -8,15 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasjax import bilevel, epoch, ops, optimizers, schedules, spaces, supernet
+from nasjax import bilevel, ops, optimizers, schedules, spaces, supernet
+from nasjax.architecture import Mixture, Path, fold_in_cell
 from nasjax.bilevel import Optimizers, SearchState
-from nasjax.cell import Mixture, Path, apply_cell, cell_template, for_cell
 from nasjax.data import DeviceData, load, to_device
 from nasjax.data.batches import Batch, epoch_order, take
-from nasjax.epoch import DataKeys
+from nasjax.engine.scan import apply_cell, cell_template
 from nasjax.methods import METHODS, Method
 from nasjax.objective import Metrics
-from nasjax.parallel import Devices
+from nasjax.runtime import epoch
+from nasjax.runtime.epoch import DataKeys
+from nasjax.runtime.parallel import Devices
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture, Settings, Supernet
 
@@ -57,7 +59,7 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
         x = supernet.apply_stem(weights["stem"], x, context=settings.context)
         x = apply_cell(
             weights["cell"],
-            for_cell(architecture["cell"], 0),
+            fold_in_cell(architecture["cell"], 0),
             (x,),
             space=space,
             reduction=False,
@@ -144,7 +146,7 @@ def search(method: Method, num_devices: int = 1) -> Small:
         dispatch = compiled(run)
     else:
         with jax.numpy_dtype_promotion("standard"):
-            state = devices.spread_state(start)
+            state = devices.shard_state(start)
             lowered = devices.jit(run, others=2, updates=True).lower(
                 state, data, keys, jnp.int32(1)
             )

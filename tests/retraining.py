@@ -5,12 +5,12 @@ import pathlib
 from typing import Any
 
 from nasjax import retrain
-from nasjax.checkpoint import Checkpoints
 from nasjax.data import Augmentation, load
 from nasjax.genotype import Genotype
-from nasjax.parallel import Devices
 from nasjax.retrain.training import RESULT
-from nasjax.workdir import Workdir
+from nasjax.runtime.checkpoint import Checkpoints
+from nasjax.runtime.parallel import Devices
+from nasjax.runtime.workdir import Workdir
 from tests.searching import Silence
 
 CLASSES = 7

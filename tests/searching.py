@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from nasjax import ops, optimizers, search, spaces, supernet
+from nasjax.architecture import Path
 from nasjax.bilevel import Optimizers, SearchState
-from nasjax.cell import Path
-from nasjax.checkpoint import Checkpoints
 from nasjax.data import Augmentation, DeviceData, load, to_device
-from nasjax.data.batches import Half
+from nasjax.data.batches import Split
 from nasjax.methods import Method, darts, stc_nas
+from nasjax.runtime.checkpoint import Checkpoints
+from nasjax.runtime.workdir import Workdir
 from nasjax.supernet import Supernet
-from nasjax.workdir import Workdir
 
 #: 39 of 78 examples a half: two batches of 16 and a ragged one of 7.
 EXAMPLES, BATCH, STEPS, EPOCHS = 78, 16, 3, 2
@@ -30,7 +30,7 @@ def digits() -> DeviceData:
     return to_device(dataset, batch_size=BATCH, seed=0)
 
 
-def num_examples(half: Half) -> int:
+def num_examples(half: Split) -> int:
     """Those that do not only fill the last batch up."""
     return int(half.weights.sum())
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasjax import analysis, primitives, spaces, supernet, teachers
-from nasjax.cell import Mixture
+from nasjax import analysis, layers, spaces, supernet, teachers
+from nasjax.architecture import Mixture
 from nasjax.genotype import Genotype, derive
 
 
@@ -82,10 +82,8 @@ def test_products_pass_through_our_own_derivatives(key):
     weights = jax.random.normal(keys[1], (2, 3, 3))
 
     def loss(alpha):
-        y = alpha[0] * primitives.max_pool_3x3(jnp.tanh(alpha[1] * x))
-        y += alpha[2] * primitives.depthwise(
-            jnp.tanh(y), alpha[0] * weights, form="shift"
-        )
+        y = alpha[0] * layers.max_pool_3x3(jnp.tanh(alpha[1] * x))
+        y += alpha[2] * layers.depthwise(jnp.tanh(y), alpha[0] * weights, form="shift")
         return jnp.square(y).mean()
 
     alpha = jnp.array([0.7, 0.4, -0.3])

@@ -12,12 +12,13 @@ from jax.flatten_util import ravel_pytree
 
 from experiments import build
 from experiments.configs import base
-from nasjax import epoch, losses
+from nasjax import losses
 from nasjax.analysis import derived_architecture, probes
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
 from nasjax.methods import darts, sd_darts
-from nasjax.parallel import AXIS
+from nasjax.runtime import epoch
+from nasjax.runtime.parallel import AXIS
 from tests import searching
 
 BATCHES = 2
@@ -87,7 +88,7 @@ def test_devices_change_no_eigenvalue(linear):
     # Of the same data: devices and their number decide nothing of it.
     one = probes.eigenvalue(batches=BATCHES).measure(task, state)
     two = probes.eigenvalue(batches=BATCHES).measure(
-        shared, shared.devices.spread_state(state)
+        shared, shared.devices.shard_state(state)
     )
     assert two["eigenvalue"] == pytest.approx(one["eigenvalue"], rel=1e-4)
 
@@ -134,7 +135,7 @@ def test_devices_change_no_sharpness(linear):
     shared = _on_two_devices()
     probe = {"radius": 0.1, "batches": BATCHES}
     one = probes.sharpness(**probe).measure(task, state)
-    two = probes.sharpness(**probe).measure(shared, shared.devices.spread_state(state))
+    two = probes.sharpness(**probe).measure(shared, shared.devices.shard_state(state))
     assert two == pytest.approx(one, rel=1e-3, abs=1e-6)
     assert one["sharpness/weights"] > 1e-3
 

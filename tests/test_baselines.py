@@ -11,8 +11,9 @@ import pytest
 import scipy
 
 from nasjax import methods, ops, schedules, spaces
-from nasjax.cell import Mixture, Path, apply_cell, cell_template
+from nasjax.architecture import Mixture, Path
 from nasjax.data.batches import epoch_order, take
+from nasjax.engine.scan import apply_cell, cell_template
 from nasjax.methods.pc_darts import edge_name
 from nasjax.ops import PLAIN
 from nasjax.selection import make_choose

@@ -14,8 +14,8 @@ import pytest
 
 from experiments.benchmark import machine, suite, table, timing
 from nasjax import bilevel, methods, optimizers, schedules, spaces, supernet
+from nasjax.architecture import Path
 from nasjax.base import InputError
-from nasjax.cell import Path
 from nasjax.data.batches import Batch
 from tests.launching import ROOT, Ended, environment
 from tests.test_supernet import assert_near, compiled, pairs, torch_network

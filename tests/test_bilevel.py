@@ -10,10 +10,11 @@ import numpy as np
 import optax
 import pytest
 
-from nasjax import bilevel, methods, ops, primitives, schedules, spaces, supernet
+from nasjax import bilevel, layers, methods, ops, schedules, spaces, supernet
+from nasjax.architecture import Mixture
 from nasjax.bilevel import Optimizers, unrolled_arch_gradient
-from nasjax.cell import Mixture, apply_cell, cell_template
 from nasjax.data.batches import Batch
+from nasjax.engine.scan import apply_cell, cell_template
 from nasjax.optimizers import weight_optimizer
 
 #: The same numbers, compiled in half the time.
@@ -808,10 +809,10 @@ def test_summarise_leaves_out_what_was_not_counted():
 
 
 def apply_smooth(weights, x, stride, context):
-    x = primitives.depthwise(
+    x = layers.depthwise(
         jnp.tanh(x), weights["depthwise"], stride=stride, form=context.depthwise
     )
-    return primitives.batch_norm(primitives.pointwise(x, weights["pointwise"]))
+    return layers.batch_norm(layers.pointwise(x, weights["pointwise"]))
 
 
 SMOOTH = ops.Operation(

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasjax import budget as budgets
 from nasjax import search, spaces, supernet
+from nasjax.architecture import Mixture
 from nasjax.base import InputError
-from nasjax.cell import Mixture
 from nasjax.methods import Method, darts, sd_darts
+from nasjax.runtime import budget as budgets
 from tests import searching
 from tests.searching import BATCH, EPOCHS, STEPS
 
@@ -159,7 +159,7 @@ def test_macs_are_those_of_the_layers(space: str, channels: int, num_cells: int)
     dearest = sum(max(of_all(op, "macs") for op in edge) for c in cells for edge in c)
     net = build(space, channels, num_cells)
     assert net.macs(supernet.every_operation) == outside + every
-    assert net.macs(supernet.dearest_operation) == outside + dearest
+    assert net.macs(supernet.costliest_operation) == outside + dearest
     assert net.macs(lambda macs: 0.0) == outside
 
 

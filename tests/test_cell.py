@@ -9,18 +9,8 @@ import pytest
 from jax import lax
 
 from nasjax import ops, spaces
-from nasjax.cell import (
-    Drop,
-    Mixture,
-    Path,
-    apply_cell,
-    cell_template,
-    edge_groups,
-    for_cell,
-    recomputed_switch,
-    to_path,
-    without_drop,
-)
+from nasjax.architecture import Drop, Mixture, Path, fold_in_cell, to_path, without_drop
+from nasjax.engine.scan import apply_cell, cell_template, edge_groups, recomputed_switch
 
 CHANNELS, SIZE, BATCH = 4, 6, 3
 CONTEXT = ops.Context()
@@ -481,10 +471,12 @@ def test_every_edge_drops_by_its_own_key_and_rate(reduction, runner):
 
 def test_each_cell_has_noise_of_its_own_and_evaluation_has_none():
     path = noisy_path(SMALL)
-    keys = [np.asarray(jax.random.key_data(for_cell(path, n).drop.key)) for n in (0, 1)]
+    keys = [
+        np.asarray(jax.random.key_data(fold_in_cell(path, n).drop.key)) for n in (0, 1)
+    ]
     rows = {tuple(row) for cell in keys for row in cell}
     assert len(rows) == 2 * SMALL.num_edges
-    traced = jax.jit(for_cell)(path, jnp.int32(1))
+    traced = jax.jit(fold_in_cell)(path, jnp.int32(1))
     np.testing.assert_array_equal(jax.random.key_data(traced.drop.key), keys[1])
     np.testing.assert_array_equal(traced.drop.rate, path.drop.rate)
     plain = without_drop(path)
@@ -492,13 +484,13 @@ def test_each_cell_has_noise_of_its_own_and_evaluation_has_none():
     assert plain.operation is path.operation
     noisy = Mixture(jnp.ones((2, 2)), path.drop)
     np.testing.assert_array_equal(
-        jax.random.key_data(for_cell(noisy, 1).drop.key), keys[1]
+        jax.random.key_data(fold_in_cell(noisy, 1).drop.key), keys[1]
     )
     assert without_drop(noisy).drop is None
     mixture = Mixture(jnp.ones((2, 2)))
-    for unchanged in (for_cell(mixture, 1), without_drop(mixture)):
+    for unchanged in (fold_in_cell(mixture, 1), without_drop(mixture)):
         assert unchanged is mixture
-    assert for_cell(plain, 1) is plain
+    assert fold_in_cell(plain, 1) is plain
 
 
 # --- the rest -------------------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 
 from nasjax.base import InputError, RunError
 from nasjax.bilevel import SearchState
-from nasjax.checkpoint import Checkpoints, steps
+from nasjax.runtime.checkpoint import Checkpoints, steps
 from nasjax.search import fingerprint
 from tests import searching
 

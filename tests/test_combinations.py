@@ -9,8 +9,8 @@ import pytest
 import scipy
 
 from nasjax import bilevel, losses, methods, schedules, spaces, teachers
+from nasjax.architecture import Mixture, Path
 from nasjax.bilevel import summarise
-from nasjax.cell import Mixture, Path
 from nasjax.data.batches import Batch
 from nasjax.methods.msg_das import (
     add_drop_block_identity,

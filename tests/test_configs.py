@@ -15,11 +15,12 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from experiments import build
-from nasjax import epoch, methods
+from nasjax import methods
+from nasjax.architecture import Drop, Path
 from nasjax.base import InputError
-from nasjax.cell import Drop, Path
 from nasjax.data.batches import Batch
 from nasjax.ops import Context
+from nasjax.runtime import epoch
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = [

@@ -23,7 +23,7 @@ from nasjax.data import (
     to_device,
     to_device_halves,
 )
-from nasjax.data.batches import Half, slots
+from nasjax.data.batches import Split, slots
 
 RNG = np.random.default_rng(0)
 
@@ -70,7 +70,7 @@ def test_an_empty_half_is_refused(num: int, fraction: float):
 # --- on the device ---------------------------------------------------------------
 
 
-def real(half: Half) -> np.ndarray:
+def real(half: Split) -> np.ndarray:
     """``[T, B]``, whether an example stands there; else it only fills up."""
     return np.asarray(half.weights) == 1
 
@@ -241,7 +241,7 @@ def test_too_few_steps_are_refused():
 
 
 @functools.partial(jax.jit, static_argnames="augmentation")
-def epoch_of(data: DeviceData, half: Half, epoch: int, augmentation=None):
+def epoch_of(data: DeviceData, half: Split, epoch: int, augmentation=None):
     """The batches of an epoch, stacked."""
     order = epoch_order(jax.random.key(4), half.weights, epoch=epoch)
     key, settings = jax.random.key(5), {"epoch": epoch, "augmentation": augmentation}

@@ -14,7 +14,7 @@ from experiments.configs import (
 )
 from nasjax.base import InputError
 from nasjax.data import Dataset, take
-from nasjax.data.batches import Half
+from nasjax.data.batches import Split
 from nasjax.genotypes import get
 from nasjax.retrain.resident import Resident
 
@@ -53,7 +53,7 @@ def file(tmp_path: pathlib.Path, parts: dict[str, Dataset]) -> pathlib.Path:
     return tmp_path / "own.npz"
 
 
-def pictures(half: Half) -> list[tuple[bytes, int]]:
+def pictures(half: Split) -> list[tuple[bytes, int]]:
     """The examples of weight 1, by their pixels."""
     keep = np.asarray(half.weights) == 1
     ids = np.asarray(half.ids)[keep]

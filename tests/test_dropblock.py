@@ -10,7 +10,7 @@ import scipy
 from jax.extend.random import threefry_2x32
 
 from nasjax import dropblock, methods, ops, schedules, spaces
-from nasjax.cell import Drop
+from nasjax.architecture import Drop
 from tests.catalogue import compiled
 
 CHANNELS, SIZE, BATCH = 4, 16, 8

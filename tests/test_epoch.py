@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import scipy.special
 
-from nasjax import epoch
 from nasjax.bilevel import SearchState, make_step
 from nasjax.data import Batch, Dataset, DeviceData, epoch_order, take, to_device
-from nasjax.data.batches import Half
+from nasjax.data.batches import Split
+from nasjax.runtime import epoch
 from nasjax.search import fingerprint
 from tests import searching
 from tests.searching import BATCH, EPOCHS, STEPS, TASKS
@@ -31,7 +31,7 @@ def plain_data(num: int, train_fraction: float, batch_size: int) -> DeviceData:
     )
 
 
-def ids_of(half: Half) -> np.ndarray:
+def ids_of(half: Split) -> np.ndarray:
     """Of the examples of a half, without what fills it up."""
     return np.sort(np.asarray(half.ids)[np.asarray(half.weights) == 1])
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from nasjax import checkpoint
-from nasjax.workdir import Workdir
+from nasjax.runtime import checkpoint
+from nasjax.runtime.workdir import Workdir
 from tests import kill_test
 from tests.launching import ROOT, Ended, Launcher, environment
 
@@ -192,7 +192,7 @@ _GREEDY = """
 import pathlib, resource
 import jax, jax.numpy as jnp
 from experiments import app
-from nasjax import budget
+from nasjax.runtime import budget
 
 def main(argv):
     jnp.ones(3).block_until_ready()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nasjax import methods, relaxations, schedules, spaces
-from nasjax.cell import Path, to_path
+from nasjax.architecture import Path, to_path
 from tests.catalogue import compiled
 
 #: The first example compiles, which no deadline foresees.

@@ -11,7 +11,6 @@ import pytest
 
 from nasjax import (
     data,
-    fingerprints,
     methods,
     optimizers,
     outline,
@@ -25,9 +24,10 @@ from nasjax.base import InputError
 from nasjax.bilevel import Optimizers
 from nasjax.data.shared import to_device_seeds
 from nasjax.genotype import Genotype
-from nasjax.identity import Identity
-from nasjax.parallel import Devices
-from nasjax.workdir import Workdir
+from nasjax.runtime import fingerprints
+from nasjax.runtime.identity import Identity
+from nasjax.runtime.parallel import Devices
+from nasjax.runtime.workdir import Workdir
 from tests import retraining, searching
 
 DIGITS = data.load("digits", max_examples=searching.EXAMPLES)

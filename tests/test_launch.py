@@ -15,7 +15,7 @@ import pytest
 from nasjax import methods, spaces
 from nasjax.data.sources import tfds_root, tfds_version
 from nasjax.genotype import Genotype
-from nasjax.workdir import Workdir
+from nasjax.runtime.workdir import Workdir
 from tests import searching
 from tests.launching import ROOT, Ended, Launcher, launch, start, wait
 

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasjax import loop
-from nasjax.parallel import Devices
-from nasjax.workdir import Workdir
+from nasjax.runtime import loop
+from nasjax.runtime.parallel import Devices
+from nasjax.runtime.workdir import Workdir
 from tests.searching import Silence
 
 IMAGES, SECONDS = 8, 0.08

@@ -9,7 +9,7 @@ import pytest
 import scipy
 
 from nasjax import methods, schedules, spaces
-from nasjax.cell import Mixture
+from nasjax.architecture import Mixture
 
 PROGRESS = jnp.float32(0.25)
 

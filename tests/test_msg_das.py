@@ -10,12 +10,13 @@ import pytest
 import scipy
 
 from nasjax import losses, methods, ops, relaxations, schedules, spaces
+from nasjax.architecture import Mixture, Path, to_path
 from nasjax.bilevel import summarise
-from nasjax.cell import Mixture, Path, apply_cell, cell_template, to_path
 from nasjax.data.batches import Batch
-from nasjax.epoch import final_architecture
+from nasjax.engine.scan import apply_cell, cell_template
 from nasjax.methods.msg_das import add_supernet_guidance
-from nasjax.objective import Loss, Moment
+from nasjax.objective import Loss, StepContext
+from nasjax.runtime.epoch import final_architecture
 from tests import catalogue
 from tests.catalogue import EPOCHS, STEPS, compiled
 
@@ -136,7 +137,7 @@ def test_guidance_has_the_students_gradient_only():
 # --- what they are compared with ------------------------------------------------
 
 OFF = schedules.constant(0.0)
-HALFWAY = Moment((), (), jnp.float32(0.5), jnp.int32(1))
+HALFWAY = StepContext((), (), jnp.float32(0.5), jnp.int32(1))
 
 
 def bare(**settings):

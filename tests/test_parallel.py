@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-from nasjax import parallel, spaces, supernet
+from nasjax import spaces, supernet
+from nasjax.architecture import Path
 from nasjax.base import InputError
 from nasjax.bilevel import summarise
-from nasjax.cell import Path
-from nasjax.epoch import make_evaluate
-from nasjax.parallel import Devices
+from nasjax.runtime import parallel
+from nasjax.runtime.epoch import make_evaluate
+from nasjax.runtime.parallel import Devices
 from nasjax.selection import make_choose
 from tests import catalogue
 from tests.catalogue import BATCH, STEPS, assert_same_bits, compiled
@@ -40,7 +41,7 @@ def steps(name, number):
         small = catalogue.searched(name)
     else:
         small = catalogue.search(catalogue.method(name), number)
-    state, states, metrics = small.devices.spread_state(small.start), [], []
+    state, states, metrics = small.devices.shard_state(small.start), [], []
     for stop in range(1, NUMBER + 1):
         state, sums = small.advance(state, stop)
         # The next step is given these buffers.
@@ -108,10 +109,10 @@ def test_a_search_goes_on_with_another_number_of_devices():
     _, state, _, _ = steps("stc_nas_sd", 4)
     gathered = Devices(4, BATCH).gather_state(state)
     two = catalogue.search(small.method, 2)
-    spread = two.devices.spread_state(gathered)
+    spread = two.devices.shard_state(gathered)
     back = two.devices.gather_state(spread)
     assert_same_bits(back, gathered)
-    after, sums = two.advance(two.devices.spread_state(gathered), 2 * STEPS)
+    after, sums = two.advance(two.devices.shard_state(gathered), 2 * STEPS)
     after = jax.device_get(two.devices.gather_state(after))
     expected, own_sums = small.advance(jax.device_put(one[-1]), 2 * STEPS)
     close(after._replace(key=()), jax.device_get(expected)._replace(key=()))
@@ -131,7 +132,7 @@ def test_gathering_runs_no_program_over_several_devices():
     negative = jax.tree.map(lambda leaf: -jnp.zeros_like(leaf), small.start.alpha)
     state = small.start._replace(alpha=negative)
     devices = Devices(4, BATCH)
-    back = devices.gather_state(devices.spread_state(state))
+    back = devices.gather_state(devices.shard_state(state))
     assert_same_bits(back, state)
     slots = devices.spread_data(catalogue.digits()).valid.images
     for leaf in (*jax.tree.leaves(back), devices.gather_slots(slots)):
@@ -147,7 +148,7 @@ def test_spreading_and_gathering_change_nothing(number):
     )
     state = small.start._replace(memory=memory)
     devices = Devices(number, BATCH)
-    spread = devices.spread_state(state)
+    spread = devices.shard_state(state)
     assert_same_bits(devices.gather_state(spread), state)
     if number > 1:  # row t B + j is of slot j, on the device that owns it
         width = BATCH // number
@@ -234,7 +235,7 @@ def test_a_mapped_call_on_a_cpu_leaves_nothing_that_is_still_running():
         return jax.lax.fori_loop(0, 20_000, turn, state) + 0 * data.sum(), data.sum()
 
     run = devices.jit(slow, others=0, updates=True)
-    state = devices.spread_state(jnp.ones((8,)))
+    state = devices.shard_state(jnp.ones((8,)))
     data = devices.spread_batch(jnp.ones((8,)))
     for call in (run, run.lower(state, data).compile()):
         state, total = call(state, data)
@@ -267,7 +268,7 @@ def test_on_a_cpu_programs_of_several_devices_are_not_kept(tmp_path):
         return jax.lax.psum(x * data.sum(), parallel.AXIS).sum()
 
     devices, ones = Devices(4, 8), np.ones((8,), np.float32)
-    state, data = devices.spread_state(ones), devices.spread_batch(ones)
+    state, data = devices.shard_state(ones), devices.spread_batch(ones)
     run, single = devices.jit(total, others=0), jax.jit(jnp.cumsum)
     assert kept(lambda: run(state, data)) == set()
     assert kept(lambda: run.lower(state, data).compile()(state, data)) == set()
@@ -294,6 +295,6 @@ def test_a_batch_that_cannot_be_shared_out_is_refused():
 def test_one_device_maps_nothing():
     state, data = catalogue.searched("sd_darts").start, catalogue.digits()
     devices = Devices(1, BATCH)
-    assert devices.spread_state(state) is state
+    assert devices.shard_state(state) is state
     assert devices.gather_state(state) is state
     assert devices.spread_data(data) is data

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from nasjax import primitives
+from nasjax import layers
 
 CHANNELS, BATCH = 3, 2
 SIZES = [(8, 8), (7, 6), (2, 2)]
@@ -100,7 +100,7 @@ def test_depthwise_and_its_gradients(form, stride, k, dilation, sizes):
         )
 
         def f(x, kernel):
-            return primitives.depthwise(
+            return layers.depthwise(
                 x, kernel, stride=stride, dilation=dilation, form=form
             )
 
@@ -123,7 +123,7 @@ def test_convolution_and_its_gradients(form, stride, k):
         expected = loop_convolution(x, kernel, cotangent, stride=stride, dilation=1)
 
         def f(x, kernel):
-            return primitives.convolution(x, kernel, stride=stride, form=form)
+            return layers.convolution(x, kernel, stride=stride, form=form)
 
         for actual, wanted in zip(
             pullback(f, cotangent, x, kernel), expected, strict=True
@@ -140,7 +140,7 @@ def test_pointwise_and_its_gradients(stride):
     )
 
     def f(x, kernel):
-        return primitives.pointwise(x, kernel, stride=stride)
+        return layers.pointwise(x, kernel, stride=stride)
 
     expected = y, dx, dk[:, :, 0, 0]
     for actual, wanted in zip(pullback(f, cotangent, x, kernel), expected, strict=True):
@@ -150,8 +150,8 @@ def test_pointwise_and_its_gradients(stride):
 @pytest.mark.parametrize(
     ("call", "allowed"),
     [
-        (lambda x, k: primitives.depthwise(x, k, form="fast"), "auto, banded"),
-        (lambda x, k: primitives.convolution(x, k[None], form="fast"), "auto, plain"),
+        (lambda x, k: layers.depthwise(x, k, form="fast"), "auto, banded"),
+        (lambda x, k: layers.convolution(x, k[None], form="fast"), "auto, plain"),
     ],
     ids=["depthwise", "convolution"],
 )
@@ -184,7 +184,7 @@ def test_average_leaves_the_padding_out(size, stride):
         count = window.shape[1] * window.shape[2]
         y[:, r, c] = window.sum(axis=(1, 2)) / count
         dx[:, rows, columns] += cotangent[:, None, None, r, c] / count
-    actual = pullback(lambda x: primitives.avg_pool_3x3(x, stride=stride), cotangent, x)
+    actual = pullback(lambda x: layers.avg_pool_3x3(x, stride=stride), cotangent, x)
     assert_close(actual[0], y)
     assert_close(actual[1], dx)
 
@@ -211,7 +211,7 @@ def test_maximum_sends_its_gradient_to_one_maximum(size, stride, ties):
             at = rows.start + where[0], columns.start + where[1]
             first[channel, *at, example] += cotangent[channel, r, c, example]
     value, gradient = pullback(
-        lambda x: primitives.max_pool_3x3(x, stride=stride), cotangent, x
+        lambda x: layers.max_pool_3x3(x, stride=stride), cotangent, x
     )
     np.testing.assert_array_equal(value, y)
     assert np.sum(gradient) == cotangent.sum()
@@ -228,10 +228,10 @@ def test_pooling_is_pytorchs(pool, stride):
     there = torch.tensor(x.transpose(3, 0, 1, 2), requires_grad=True)
     if pool == "max":
         y = torch.nn.functional.max_pool2d(there, 3, stride, 1)
-        f = primitives.max_pool_3x3
+        f = layers.max_pool_3x3
     else:
         y = torch.nn.functional.avg_pool2d(there, 3, stride, 1, count_include_pad=False)
-        f = primitives.avg_pool_3x3
+        f = layers.avg_pool_3x3
     y.backward(torch.tensor(cotangent.transpose(3, 0, 1, 2)))
     value, gradient = pullback(lambda x: f(x, stride=stride), cotangent, x)
     assert_close(value, y.detach().numpy().transpose(1, 2, 3, 0))
@@ -244,7 +244,7 @@ def test_average_of_two_by_two_leaves_an_odd_last_row_out():
     for r, c in np.ndindex(2, 2):
         window = x[:, 2 * r : 2 * r + 2, 2 * c : 2 * c + 2]
         expected[:, r, c] = window.mean(axis=(1, 2), dtype=np.float64)
-    assert_close(primitives.avg_pool_2x2(jnp.asarray(x)), expected)
+    assert_close(layers.avg_pool_2x2(jnp.asarray(x)), expected)
 
 
 @pytest.mark.parametrize("size", [*SIZES, (1, 5), (3, 3)])
@@ -255,7 +255,7 @@ def test_maximum_of_two_by_two_is_pytorchs_with_an_odd_last_row_alone(size):
     there = torch.tensor(x.transpose(3, 0, 1, 2), requires_grad=True)
     y = torch.nn.functional.max_pool2d(there, 2, ceil_mode=True)
     y.backward(torch.tensor(cotangent.transpose(3, 0, 1, 2)))
-    value, gradient = pullback(primitives.max_pool_2x2, cotangent, x)
+    value, gradient = pullback(layers.max_pool_2x2, cotangent, x)
     assert_close(value, y.detach().numpy().transpose(1, 2, 3, 0))
     assert_close(gradient, there.grad.numpy().transpose(1, 2, 3, 0))
 
@@ -274,7 +274,7 @@ def test_rectangular_convolution_is_pytorchs(taps, strides):
     y = torch.nn.functional.conv2d(*there, stride=strides, padding=padding)
     y.backward(torch.tensor(cotangent.transpose(3, 0, 1, 2)))
     value, d_x, d_kernel = pullback(
-        lambda x, k: primitives.rectangular(x, k, strides=strides), cotangent, x, kernel
+        lambda x, k: layers.rectangular(x, k, strides=strides), cotangent, x, kernel
     )
     assert_close(value, y.detach().numpy().transpose(1, 2, 3, 0))
     assert_close(d_x, there[0].grad.numpy().transpose(1, 2, 3, 0))
@@ -292,7 +292,7 @@ def test_batch_norm_is_pytorchs_training_form():
     there.requires_grad_()
     y = torch.nn.functional.batch_norm(there, None, None, training=True, eps=1e-5)
     y.backward(torch.tensor(cotangent.transpose(3, 0, 1, 2), dtype=torch.float64))
-    value, gradient = pullback(primitives.batch_norm, cotangent, x)
+    value, gradient = pullback(layers.batch_norm, cotangent, x)
     assert_close(value, y.detach().numpy().transpose(1, 2, 3, 0))
     assert_close(gradient, there.grad.numpy().transpose(1, 2, 3, 0))
 
@@ -301,17 +301,17 @@ def test_batch_norm_over_devices_is_that_of_their_whole_batch():
     """Value and gradient; a mapped axis stands for the devices."""
     x = 3.0 * normal(0, 4, 5, 6, 6) + normal(1, 4, 1, 1, 6)  # no two parts alike
     cotangent = normal(2, *x.shape)
-    expected = pullback(primitives.batch_norm, cotangent, x)
+    expected = pullback(layers.batch_norm, cotangent, x)
 
     def parts(x):
         return jnp.stack(jnp.split(jnp.asarray(x), 3, axis=-1))
 
-    one = functools.partial(primitives.batch_norm, axis_name="devices")
+    one = functools.partial(layers.batch_norm, axis_name="devices")
     shared = jax.vmap(one, axis_name="devices")
     found = pullback(shared, parts(cotangent), parts(x))
     for actual, wanted in zip(found, expected, strict=True):
         assert_close(jnp.concatenate(actual, axis=-1), wanted, 5e-6)
-    alone = jax.vmap(primitives.batch_norm)(parts(x))
+    alone = jax.vmap(layers.batch_norm)(parts(x))
     difference = np.abs(jnp.concatenate(alone, axis=-1) - expected[0])
     assert difference.max() > 0.1
 
@@ -322,7 +322,7 @@ def test_relu_is_jaxs(dtype):
     x = jnp.asarray([-np.inf, -1.0, -0.0, 0.0, 1e-30, 2.0, np.inf, np.nan], dtype)
     cotangent = jnp.asarray([1.0, np.inf, 2.0, np.nan, 3.0, -4.0, 5.0, 6.0], dtype)
     found, expected = (
-        pullback(relu, cotangent, x) for relu in (primitives.relu, jax.nn.relu)
+        pullback(relu, cotangent, x) for relu in (layers.relu, jax.nn.relu)
     )
     for actual, wanted in zip(found, expected, strict=True):
         assert actual.dtype == wanted.dtype == dtype
@@ -332,11 +332,11 @@ def test_relu_is_jaxs(dtype):
 def test_the_gradient_of_batch_norm_from_what_it_gave():
     x = 3.0 * normal(0, 4, 5, 6, 3) + normal(1, 4, 1, 1, 1)
     cotangent = normal(2, *x.shape)
-    y, mean, scale = primitives.normalised(jnp.asarray(x))
+    y, mean, scale = layers.normalised(jnp.asarray(x))
     np.testing.assert_allclose(mean, x.mean(axis=(1, 2, 3)), rtol=1e-4)
     np.testing.assert_allclose(scale, 1 / x.std(axis=(1, 2, 3)), rtol=1e-4)
-    found = primitives.pull_normalised(y, scale, jnp.asarray(cotangent))
-    assert_close(found, pullback(primitives.batch_norm, cotangent, x)[1])
+    found = layers.pull_normalised(y, scale, jnp.asarray(cotangent))
+    assert_close(found, pullback(layers.batch_norm, cotangent, x)[1])
 
 
 @pytest.mark.parametrize("of", ["input", "output"])
@@ -347,15 +347,15 @@ def test_the_gradient_of_a_weighted_batch_norm(of):
     moments_bar = 50.0 * normal(3, 2, len(x))
 
     def loss(x, factor):
-        y, *moments = primitives.normalised(x)
-        read = jnp.sum(primitives.weighted(y, factor) * cotangent)
+        y, *moments = layers.normalised(x)
+        read = jnp.sum(layers.weighted(y, factor) * cotangent)
         return read + jnp.sum(jnp.stack(moments) * moments_bar)
 
     expected = jax.grad(loss, (0, 1))(jnp.asarray(x), jnp.asarray(factor))
-    y, mean, scale = primitives.normalised(jnp.asarray(x))
+    y, mean, scale = layers.normalised(jnp.asarray(x))
     known = {"input": (jnp.asarray(x), mean), "output": (y, None)}
     given, mean = known[of]
-    found = primitives.pull_weighted_norm(
+    found = layers.pull_weighted_norm(
         given,
         scale,
         jnp.asarray(cotangent),
@@ -376,7 +376,7 @@ def test_batch_norm_where_the_mean_dwarfs_the_spread(mean):
     expected = centred / np.sqrt(variance + 1e-5)
     # A float32 mean is some units in its last place off; the spread is right.
     tolerance = 1e-6 + 16 * np.spacing(np.float32(mean))
-    value = jax.jit(primitives.batch_norm)(jnp.asarray(x))
+    value = jax.jit(layers.batch_norm)(jnp.asarray(x))
     np.testing.assert_allclose(value, expected, rtol=0, atol=tolerance)
     spread = np.std(np.float64(value), axis=(1, 2, 3))
     np.testing.assert_allclose(spread, 1.0, rtol=1e-4)
@@ -384,7 +384,7 @@ def test_batch_norm_where_the_mean_dwarfs_the_spread(mean):
 
 def test_batch_norm_of_a_constant_channel_is_zero_with_a_finite_gradient():
     x = jnp.full((1, 2, 2, 2), 3.0)
-    value, gradient = pullback(primitives.batch_norm, np.ones(x.shape, np.float32), x)
+    value, gradient = pullback(layers.batch_norm, np.ones(x.shape, np.float32), x)
     np.testing.assert_array_equal(value, np.zeros(x.shape))
     assert np.isfinite(gradient).all()
 
@@ -392,7 +392,7 @@ def test_batch_norm_of_a_constant_channel_is_zero_with_a_finite_gradient():
 def test_affine_and_its_gradients():
     x, cotangent = normal(0, CHANNELS, 4, 5, BATCH), normal(1, CHANNELS, 4, 5, BATCH)
     scale, offset = normal(2, CHANNELS), normal(3, CHANNELS)
-    value, *gradients = pullback(primitives.affine, cotangent, x, scale, offset)
+    value, *gradients = pullback(layers.affine, cotangent, x, scale, offset)
     wide, bar = np.float64(x), np.float64(cotangent)
     by_channel = scale[:, None, None, None], offset[:, None, None, None]
     assert_close(value, wide * by_channel[0] + by_channel[1])
@@ -404,14 +404,14 @@ def test_affine_and_its_gradients():
 def test_the_gradients_of_a_narrow_affine_are_of_its_dtypes():
     arguments = normal(0, 2, 3, 3, 2), normal(1, 2), normal(2, 2)
     narrow = [jnp.asarray(a, jnp.bfloat16) for a in arguments]
-    gradients = pullback(primitives.affine, arguments[0], *narrow)[1:]
+    gradients = pullback(layers.affine, arguments[0], *narrow)[1:]
     assert [g.dtype for g in gradients] == [jnp.bfloat16] * 3
 
 
 def test_weighted_and_its_gradients():
     x, cotangent = normal(0, CHANNELS, 4, 5, BATCH), normal(1, CHANNELS, 4, 5, BATCH)
     factor = np.float32(-1.7)
-    value, x_bar, factor_bar = pullback(primitives.weighted, cotangent, x, factor)
+    value, x_bar, factor_bar = pullback(layers.weighted, cotangent, x, factor)
     assert_close(value, factor * x)
     assert_close(x_bar, factor * cotangent)
     assert_close(factor_bar, np.vdot(x, cotangent))
@@ -424,23 +424,23 @@ DENSE = normal(1, CHANNELS, CHANNELS, 3, 3)
 
 
 def depthwise_case(form):
-    return lambda x, k: primitives.depthwise(x, k, stride=2, dilation=2, form=form)
+    return lambda x, k: layers.depthwise(x, k, stride=2, dilation=2, form=form)
 
 
 def convolution_case(form):
-    return lambda x, k: primitives.convolution(x, k, stride=2, form=form)
+    return lambda x, k: layers.convolution(x, k, stride=2, form=form)
 
 
 CASES = {
     **{f"depthwise-{form}": (depthwise_case(form), KERNEL) for form in FORMS},
     **{f"conv-{f}": (convolution_case(f), DENSE) for f in DENSE_FORMS},
-    "pointwise": (lambda x, k: primitives.pointwise(x, k, stride=2), DENSE[..., 0, 0]),
-    "max": (lambda x: primitives.max_pool_3x3(x, stride=2),),
-    "avg": (lambda x: primitives.avg_pool_3x3(x, stride=2),),
-    "max 2x2": (primitives.max_pool_2x2,),
-    "batch_norm": (primitives.batch_norm,),
-    "weighted": (lambda x, k: primitives.weighted(x, k[0, 0, 0]), KERNEL),
-    "affine": (lambda x, k: primitives.affine(x, k[:, 0, 0], k[:, 0, 1]), KERNEL),
+    "pointwise": (lambda x, k: layers.pointwise(x, k, stride=2), DENSE[..., 0, 0]),
+    "max": (lambda x: layers.max_pool_3x3(x, stride=2),),
+    "avg": (lambda x: layers.avg_pool_3x3(x, stride=2),),
+    "max 2x2": (layers.max_pool_2x2,),
+    "batch_norm": (layers.batch_norm,),
+    "weighted": (lambda x, k: layers.weighted(x, k[0, 0, 0]), KERNEL),
+    "affine": (lambda x, k: layers.affine(x, k[:, 0, 0], k[:, 0, 1]), KERNEL),
 }
 
 
@@ -479,7 +479,7 @@ def test_raised_adds_a_scalar_and_sums_its_gradient_in_float32():
     """A sum in bfloat16 ends at 256, where adding 1 changes nothing."""
     x = jnp.zeros((2, 3, 8, 8, 16), jnp.bfloat16)
     offset = jnp.array([0.5, -2.0])
-    y, pull = jax.vjp(primitives.raised, x, offset)
+    y, pull = jax.vjp(layers.raised, x, offset)
     assert y.dtype == x.dtype
     np.testing.assert_array_equal(np.asarray(y, np.float32)[:, 0, 0, 0, 0], offset)
     cotangent = jnp.stack([jnp.ones(x.shape[1:]), jnp.full(x.shape[1:], 2.0)])

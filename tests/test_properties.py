@@ -15,7 +15,7 @@ from nasjax import schedules, spaces, teachers
 from nasjax.base import InputError
 from nasjax.data.batches import epoch_order, slots, split_half
 from nasjax.genotype import Genotype, derive, format_arch_str, parse_arch_str
-from nasjax.workdir import safe_name
+from nasjax.runtime.workdir import safe_name
 
 settings.register_profile("nasjax", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("nasjax")

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from nasjax import environment, genotypes, spaces
+from nasjax import genotypes, spaces
 from nasjax.genotype import derive
-from nasjax.progress import ConsoleProgress
 from nasjax.report import draw_cell, write_report
 from nasjax.report.forms import cells_of, to_markdown
 from nasjax.report.study import Outcome, tabulate
-from nasjax.workdir import Workdir
+from nasjax.runtime import environment
+from nasjax.runtime.progress import ConsoleProgress
+from nasjax.runtime.workdir import Workdir
 
 SVG = "{http://www.w3.org/2000/svg}"
 

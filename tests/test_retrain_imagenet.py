@@ -13,8 +13,8 @@ from experiments.configs import retrain_cifar10, retrain_imagenet
 from nasjax import retrain
 from nasjax.base import InputError
 from nasjax.data import prepare_imagenet
-from nasjax.loop import fingerprint
 from nasjax.retrain.training import RESULT, WEIGHTS
+from nasjax.runtime.loop import fingerprint
 from tests import imagenet, retraining
 from tests.launching import ROOT, environment
 

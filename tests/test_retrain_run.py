@@ -16,9 +16,9 @@ from nasjax.data.augment import channel_statistics
 from nasjax.data.batches import Batch
 from nasjax.interop import files, pytorch
 from nasjax.interop import trained as interop
-from nasjax.loop import NotFiniteError, fingerprint
-from nasjax.parallel import Devices
 from nasjax.retrain.training import RESULT, WEIGHTS
+from nasjax.runtime.loop import NotFiniteError, fingerprint
+from nasjax.runtime.parallel import Devices
 from tests import retraining
 from tests.retraining import BATCH, EPOCHS, EXAMPLES, RECIPE, STEPS
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from nasjax.cell.rows import add_total, rows_of, so_far
+from nasjax.engine.scan.rows import flush_segment, segment_sum, segments_of
 
 
 @pytest.mark.parametrize("turns", [[0], [2, 2, 2], [1, 1, 0, 3, 3, 3], [3, 2, 1, 0]])
@@ -16,10 +16,12 @@ def test_rows_are_sums_of_their_turns(turns: list[int]) -> None:
 
     def step(carry, turn):
         (stack, total), (row, value) = carry, turn
-        total = so_far(total, row) + value
-        return (add_total(stack, total, row), total), None
+        total = segment_sum(total, row) + value
+        return (flush_segment(stack, total, row), total), None
 
     start = jnp.asarray(stack), jnp.full(3, jnp.nan)  # nothing of it may be read
-    run = jax.jit(lambda values: lax.scan(step, start, (rows_of(turns), values))[0][0])
+    run = jax.jit(
+        lambda values: lax.scan(step, start, (segments_of(turns), values))[0][0]
+    )
     np.add.at(stack, turns, values)
     np.testing.assert_allclose(run(values), stack, rtol=1e-6)

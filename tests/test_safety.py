@@ -17,7 +17,7 @@ from nasjax.data import load
 from nasjax.data.prepare import SOURCES, prepare
 from nasjax.interop import files
 from nasjax.report import write_report
-from nasjax.workdir import Workdir
+from nasjax.runtime.workdir import Workdir
 from tests.launching import ROOT
 
 SOURCE = sorted(

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import scipy
 
-from nasjax import epoch as epochs
 from nasjax import losses, methods, schedules, spaces
+from nasjax.architecture import Mixture
 from nasjax.bilevel import summarise
-from nasjax.cell import Mixture
 from nasjax.data.batches import Batch
 from nasjax.methods.sd_darts import add_voting_teachers
+from nasjax.runtime import epoch as epochs
 from tests import catalogue
 from tests.catalogue import STEPS, compiled
 

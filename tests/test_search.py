@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasjax import checkpoint
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
 from nasjax.methods import (
@@ -21,8 +20,9 @@ from nasjax.methods import (
     random_sampling,
     sd_darts,
 )
+from nasjax.runtime import checkpoint
+from nasjax.runtime.workdir import Workdir
 from nasjax.search import NotFiniteError, fingerprint
-from nasjax.workdir import Workdir
 from tests import searching
 from tests.searching import EPOCHS, STEPS, TASKS
 

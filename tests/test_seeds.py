@@ -12,14 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasjax import checkpoint, search, seeds
+from nasjax import search
 from nasjax.base import InputError
-from nasjax.budget import Budget, tree_bytes
 from nasjax.data import epoch_order, load, take, to_device, to_device_seeds
 from nasjax.genotype import Genotype
 from nasjax.methods import METHODS, Method, add_weight_loss, darts, sd_darts, stc_nas
+from nasjax.runtime import checkpoint, seeds
+from nasjax.runtime.budget import Budget, tree_bytes
+from nasjax.runtime.workdir import Workdir
 from nasjax.search import fingerprint
-from nasjax.workdir import Workdir
 from tests import catalogue, searching
 from tests.launching import Launcher
 from tests.searching import AUGMENTATION, BATCH, EPOCHS, EXAMPLES, STEPS

@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasjax import epoch, methods, outline, relaxations, spaces
+from nasjax import methods, outline, relaxations, spaces
 from nasjax.analysis import probes
+from nasjax.architecture import Mixture, Path, to_path
 from nasjax.bilevel import SearchState
-from nasjax.cell import Mixture, Path, to_path
 from nasjax.data import load
 from nasjax.methods import METHODS, Method
-from nasjax.methods.base import each_cell, normal_alpha
+from nasjax.methods.base import map_cell_types, normal_alpha
 from nasjax.methods.stc_nas import sample_cell
+from nasjax.runtime import epoch
 from tests import catalogue, searching
 
 #: Whose paths, or mixtures, are sampled and weigh 1 in the end.
@@ -133,7 +134,7 @@ def test_a_path_of_anybody_is_judged_by_its_strongest_operations():
         def sample(key, alpha):
             return to_path(relaxations.gumbel_softmax(key, alpha, temperature=1.0))
 
-        return each_cell(sample, key, alpha, space)
+        return map_cell_types(sample, key, alpha, space)
 
     method, space = own(relax), spaces.darts()
     alpha = uneven(method, space)
@@ -148,7 +149,7 @@ def test_who_samples_edges_too_is_judged_on_those_that_are_kept():
         sample = functools.partial(
             sample_cell, space, noise_range=jnp.float32(0.5), activation=jax.nn.relu
         )
-        return each_cell(sample, key, alpha, space)
+        return map_cell_types(sample, key, alpha, space)
 
     method, space = own(relax), spaces.darts().without("none")
     alpha = uneven(method, space)
@@ -164,7 +165,7 @@ def test_a_mixture_of_anybody_is_judged_by_chance_only_if_it_has_none():
             noise = jax.random.normal(key, alpha.shape)
             return Mixture(jax.nn.softmax(alpha + noise))
 
-        return each_cell(sample, key, alpha, space)
+        return map_cell_types(sample, key, alpha, space)
 
     def quiet(key, alpha, progress, space):
         """Noise that the end of the search has none of."""

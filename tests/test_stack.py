@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from nasjax import methods, ops, primitives, spaces, supernet
-from nasjax.cell import Drop, Mixture, Path, apply_cell, for_cell
-from nasjax.spaces import inputs, stack
+from nasjax import layers, methods, ops, spaces, supernet
+from nasjax.architecture import Drop, Mixture, Path, fold_in_cell
+from nasjax.engine.scan import apply_cell, inputs, stack
 
 #: The same numbers, compiled in half the time.
 compiled = functools.partial(
@@ -35,7 +35,7 @@ def plain(constant, weights, factors, paths, first, begun):
 
 
 def plain_norm(before, norm_axis, *operands):
-    return primitives.batch_norm(before(*operands), axis_name=norm_axis)
+    return layers.batch_norm(before(*operands), axis_name=norm_axis)
 
 
 def plain_choice(norm_axis, index, entries, kernel, x):
@@ -164,15 +164,15 @@ def test_a_stage_of_nasbench201_is_its_cells_one_by_one(runner):
             for cell in range(2):
                 x = apply_cell(
                     jax.tree.map(lambda leaf: leaf[cell], edges),  # noqa: B023
-                    for_cell(path, noise(2 * stage + cell)),
+                    fold_in_cell(path, noise(2 * stage + cell)),
                     (x,),
                     space=space,
                     reduction=False,
                     context=context,
                 )
         last = weights["last"]
-        x = primitives.affine(context.batch_norm(x), last["scale"], last["offset"])
-        return supernet.apply_head(weights["head"], primitives.relu(x))
+        x = layers.affine(context.batch_norm(x), last["scale"], last["offset"])
+        return supernet.apply_head(weights["head"], layers.relu(x))
 
     got = compiled(net.apply)(weights, {"cell": path}, images)
     for noise, same in ((lambda number: number, True), (lambda number: 0, False)):

@@ -10,7 +10,7 @@ import pytest
 import scipy
 
 from nasjax import bilevel, methods, relaxations, schedules, spaces
-from nasjax.cell import Path
+from nasjax.architecture import Path
 from nasjax.data.batches import Batch
 from nasjax.methods.stc_nas import js_divergence, js_loss, project_sampled
 from tests.test_bilevel import CLASSES, assert_same_bits, batch, flat, toy

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasjax.subgraphs import summed
+from nasjax.engine.subgraphs import summed
 
 K, SIZE = 3, 4
 

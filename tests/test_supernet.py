@@ -10,8 +10,9 @@ import pytest
 from jax import tree_util
 
 from nasjax import bilevel, methods, spaces, supernet
-from nasjax.cell import Mixture, Path, edge_groups
+from nasjax.architecture import Mixture, Path
 from nasjax.data.batches import Batch
+from nasjax.engine.scan import edge_groups
 from nasjax.spaces.darts import plan
 
 #: The same numbers, compiled in half the time.
@@ -510,7 +511,7 @@ def test_cost_of_a_mixture_and_of_a_path():
     dense = [64 * 4, 16 * 16, 4 * 64]  # H W C² of each stage
     mixture = net.macs(supernet.every_operation)
     assert mixture == around + 6 * 10 * sum(dense)
-    assert net.macs(supernet.dearest_operation) == around + 6 * 9 * sum(dense)
+    assert net.macs(supernet.costliest_operation) == around + 6 * 9 * sum(dense)
 
 
 # --- arithmetic and refusals ----------------------------------------------------

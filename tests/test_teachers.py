@@ -150,7 +150,7 @@ def test_bfloat16_entries_vote_in_float32():
     probs, valid = votes(ring, range(EXAMPLES), 2)
     assert probs.dtype == jnp.float32
     assert valid.all()
-    # Half an ulp of eight bits of mantissa.
+    # Split an ulp of eight bits of mantissa.
     np.testing.assert_allclose(probs, np.mean(said, axis=0), rtol=2**-8)
 
 

@@ -9,13 +9,13 @@ import pytest
 import scipy
 
 from nasjax import methods, schedules
+from nasjax.architecture import Mixture
 from nasjax.bilevel import summarise
-from nasjax.cell import Mixture
-from nasjax.finite import first_not_finite
-from nasjax.loop import fingerprint
 from nasjax.methods.msg_das import gumbel_paths
 from nasjax.methods.weight_teachers import add_weight_teachers, vote
-from nasjax.parallel import Devices
+from nasjax.runtime.finite import first_not_finite
+from nasjax.runtime.loop import fingerprint
+from nasjax.runtime.parallel import Devices
 from tests import catalogue, searching
 from tests.catalogue import BATCH, STEPS, assert_same_bits, compiled
 
@@ -167,7 +167,7 @@ def test_four_devices_keep_and_ask_the_teachers_of_one():
     assert jax.local_device_count() >= 4
     four = small(4)
     number = (WARMUP + 1) * STEPS
-    state = four.devices.spread_state(jax.device_put(ends()[WARMUP - 1][0]))
+    state = four.devices.shard_state(jax.device_put(ends()[WARMUP - 1][0]))
     state, sums = four.advance(state, number)
     for leaf in jax.tree.leaves(state.snapshots):
         rows = catalogue.bits(leaf)
@@ -182,7 +182,7 @@ def test_four_devices_keep_and_ask_the_teachers_of_one():
     means = summarise(jax.device_get(sums))
     assert means == pytest.approx(values, rel=1e-4, abs=1e-5)
     back = Devices(2, BATCH)
-    assert_same_bits(back.gather_state(back.spread_state(expected)), expected)
+    assert_same_bits(back.gather_state(back.shard_state(expected)), expected)
 
 
 def test_snapshots_survive_a_stop(tmp_path):

@@ -15,7 +15,7 @@ from tensorboardX.proto import event_pb2
 from nasjax import spaces
 from nasjax.base import InputError, RunError
 from nasjax.genotype import Genotype, derive
-from nasjax.workdir import Workdir, differences, safe_name, write_atomically
+from nasjax.runtime.workdir import Workdir, differences, safe_name, write_atomically
 from tests.launching import ROOT, environment
 
 CONFIG = {"seed": 0, "data": {"name": "digits"}, "search": {"epochs": 2}}
@@ -357,7 +357,7 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path):
 
 _HOLD = """
 import sys
-from nasjax.workdir import Workdir
+from nasjax.runtime.workdir import Workdir
 workdir = Workdir(sys.argv[1])
 workdir.open({"seed": 0, "data": {"name": "digits"}, "search": {"epochs": 2}})
 print("held", flush=True)
@@ -422,9 +422,9 @@ if sys.argv[2] == "msvcrt":
     sys.modules["msvcrt"] = types.SimpleNamespace(
         locking=locking, LK_NBLCK=2, LK_UNLCK=0
     )
-from nasjax import budget
+from nasjax.runtime import budget
 from nasjax.base import InputError
-from nasjax.workdir import Workdir
+from nasjax.runtime.workdir import Workdir
 import experiments.search
 budget.check_fits("a step", 10**12)
 config = {"seed": 0}

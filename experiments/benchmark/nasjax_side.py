@@ -16,22 +16,22 @@ import optax
 from experiments.benchmark import timing
 from nasjax import (
     bilevel,
+    layers,
     losses,
     methods,
     network,
     optimizers,
-    primitives,
     schedules,
     spaces,
     supernet,
     teachers,
 )
 from nasjax.base import Array, Tree
-from nasjax.budget import peak_bytes, tree_bytes
 from nasjax.data.batches import Batch
 from nasjax.genotype import Genotype
 from nasjax.methods.base import Method
-from nasjax.parallel import Devices
+from nasjax.runtime.budget import peak_bytes, tree_bytes
+from nasjax.runtime.parallel import Devices
 
 #: CIFAR-10's train half, DARTS's epochs and the last batch of its half of them.
 EXAMPLES, EPOCHS = 25_000, 50
@@ -185,7 +185,7 @@ def devices(
     both = batches(batch_size)
     if num_devices > 1:
         both = jax.tree.map(parts, both)
-    state = shared.spread_state(jax.jit(new_state)())
+    state = shared.shard_state(jax.jit(new_state)())
     compiled = shared.jit(run, others=0, updates=True)
     return _timed(compiled, state, (both,), num_steps, images=2 * batch_size)
 
@@ -327,7 +327,7 @@ def depthwise(
 
     def step(kernel: Array, x: Array, cotangent: Array) -> Any:
         def run(x: Array, kernel: Array) -> Array:
-            return primitives.depthwise(x, kernel, dilation=dilation, form=form)
+            return layers.depthwise(x, kernel, dilation=dilation, form=form)
 
         y, pullback = jax.vjp(run, x, kernel)
         return kernel, (y, *pullback(cotangent))

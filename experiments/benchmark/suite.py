@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from experiments.benchmark import machine
 from experiments.benchmark.worker import measure
-from nasjax import genotypes, methods, primitives, spaces
+from nasjax import genotypes, layers, methods, spaces
 from nasjax.base import InputError
 
 Line = dict[str, Any]
@@ -81,7 +81,7 @@ class Options(NamedTuple):
         choices: dict[str, Any] = {
             "method": methods.METHODS,
             "space": spaces.SPACES,
-            "depthwise": primitives.DEPTHWISE_FORMS,
+            "depthwise": layers.DEPTHWISE_FORMS,
         }
         for flag, known in choices.items():
             if getattr(self, flag) not in known:
@@ -166,7 +166,7 @@ def depthwise(options: Options) -> Iterator[Line]:
         "dtype": options.dtype,
         "num_steps": 4 * options.num_steps,
     }
-    forms = [form for form in primitives.DEPTHWISE_FORMS if form != "auto"]
+    forms = [form for form in layers.DEPTHWISE_FORMS if form != "auto"]
     for kernel_size, dilation in ((3, 1), (5, 1), (3, 2), (5, 2)):
         settings = sizes | {"kernel_size": kernel_size, "dilation": dilation}
         head = {"what": "depthwise", **settings}

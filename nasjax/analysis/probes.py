@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasjax import epoch as epochs_lib
 from nasjax import losses
 from nasjax.analysis.agreement import teacher_agreement
 from nasjax.analysis.alpha import edge_entropy, edge_margins
@@ -27,16 +26,17 @@ from nasjax.analysis.ranking import kendall_tau
 from nasjax.analysis.sharpness import ValueAndGradient, ball_sharpness, loss_drop
 from nasjax.base import Array, Tree
 from nasjax.bilevel import SearchState, summarise
-from nasjax.data.batches import Batch, DeviceData, Half
-from nasjax.epoch import DataKeys
+from nasjax.data.batches import Batch, DeviceData, Split
 from nasjax.genotype import Genotype, derive
+from nasjax.runtime import epoch as epochs_lib
+from nasjax.runtime.epoch import DataKeys
 from nasjax.supernet import Architecture
 from nasjax.teachers import Ring
 
 if TYPE_CHECKING:
     from nasjax.search import Search
 
-#: ``(search, state) -> values``; the state is as `Devices.spread_state` leaves it.
+#: ``(search, state) -> values``; the state is as `Devices.shard_state` leaves it.
 Measure = Callable[["Search", SearchState], Mapping[str, float]]
 
 
@@ -137,7 +137,7 @@ def sharpness(
 
         def along(name: str) -> ValueAndGradient:
             def moved(part: Tree) -> tuple[Array, Tree]:
-                there = state._replace(**devices.spread_state({name: part}))
+                there = state._replace(**devices.shard_state({name: part}))
                 found = run(there, search.data, search.keys)
                 value, gradients = jax.device_get(found)  # off all devices
                 return value, gradients[name]
@@ -390,7 +390,7 @@ def _accuracy(
     return accuracy
 
 
-def _rows(search: "Search", half: Half) -> Half:
+def _rows(search: "Search", half: Split) -> Split:
     """Labels and weights as a memory has its examples: row after row of slots."""
 
     def flat(array: Array) -> Array:

@@ -18,7 +18,7 @@ from nasjax.data.augment import Augmentation, channel_statistics, preprocess
 from nasjax.data.dataset import Dataset
 
 
-class Half(NamedTuple):
+class Split(NamedTuple):
     """Examples laid out by slot; those of weight 0 only fill the last batch up.
 
     Images that seeds share (`data.shared`) are not laid out: their rows are ids.
@@ -33,8 +33,8 @@ class Half(NamedTuple):
 class DeviceData(NamedTuple):
     """A data set that lives on the device."""
 
-    train: Half
-    valid: Half
+    train: Split
+    valid: Split
     mean: Array  # [Ch] float32, of the train part, in units of [0, 1]
     std: Array  # [Ch] float32
 
@@ -138,10 +138,10 @@ def to_device_halves(train: Dataset, valid: Dataset, *, batch_size: int) -> Devi
     """
     check_same(train, valid, "the valid half")
 
-    def half(dataset: Dataset, first_id: int) -> Half:
+    def half(dataset: Dataset, first_id: int) -> Split:
         at, weights = slots(len(dataset.labels), batch_size)
         images, labels = dataset.images[at], dataset.labels[at]
-        return Half(
+        return Split(
             *map(jnp.asarray, (images, labels, at + np.int32(first_id), weights))
         )
 
@@ -217,7 +217,7 @@ def epoch_order(
 
     Args:
       key: consumed.
-      weights: float32 `[T, B]`, 1 or 0, of a `Half`.
+      weights: float32 `[T, B]`, 1 or 0, of a `Split`.
       epoch: integer, may be traced; the order depends on `key`, `epoch` and slot.
       num_steps: T', static; ``None`` for T.
       first_slot: of this device, when others have slots before it.
@@ -260,7 +260,7 @@ class Statistics(Protocol):
 
 def take(
     data: Statistics,
-    half: Half,
+    half: Split,
     order: Array,
     key: Key,
     *,
@@ -322,7 +322,7 @@ def _put(
 
 def lay_out(
     images: np.ndarray, labels: np.ndarray, ids: np.ndarray, *, batch_size: int
-) -> Half:
+) -> Split:
     """Put the examples of some ids on the device, by slot.
 
     Args:
@@ -333,4 +333,4 @@ def lay_out(
     """
     position, weights = slots(len(ids), batch_size)
     at = ids[position]
-    return Half(*map(jnp.asarray, (images[at], labels[at], at, weights)))
+    return Split(*map(jnp.asarray, (images[at], labels[at], at, weights)))

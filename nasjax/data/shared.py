@@ -7,7 +7,7 @@ import numpy as np
 
 from nasjax.base import Array
 from nasjax.data.augment import channel_statistics
-from nasjax.data.batches import DeviceData, Half, check_same, slots, split_half
+from nasjax.data.batches import DeviceData, Split, check_same, slots, split_half
 from nasjax.data.dataset import Dataset
 
 
@@ -61,8 +61,8 @@ def to_device_seeds(
 
 def _half(
     images: Array, labels: np.ndarray, ids: np.ndarray, *, batch_size: int
-) -> Half:
+) -> Split:
     """`batches.lay_out` of images that stay where they are."""
     position, weights = slots(len(ids), batch_size)
     at = ids[position]
-    return Half(images, *map(jnp.asarray, (labels[at], at, weights)))
+    return Split(images, *map(jnp.asarray, (labels[at], at, weights)))

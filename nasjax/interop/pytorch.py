@@ -182,7 +182,7 @@ def _unit_entries(
 
 def _unit_names(unit: Unit, prefix: str, *, first: int = 0) -> list[str]:
     """Names of a unit's layers: by their place, or those of a factorized reduce."""
-    if unit is units.HALVES:
+    if unit is units.FACTORIZED_REDUCE:
         return [f"{prefix}.{name}" for name in ("conv_1", "conv_2", "bn")]
     count = len(unit.shapes(2, 2)) + 1
     return [f"{prefix}.{first + 1 + layer}" for layer in range(count)]
@@ -227,7 +227,7 @@ def _darts_cell_entries(
     """The ``index``-th cell, the ``own``-th of its run of equal cells."""
     name = f"cells.{index}.preprocess0"
     unit = cell.before[0]
-    names = _unit_names(unit, name if unit is units.HALVES else f"{name}.op")
+    names = _unit_names(unit, name if unit is units.FACTORIZED_REDUCE else f"{name}.op")
     yield from _unit_entries(unit, names, (*path, "before"), (own,))
     names = _unit_names(units.POINTWISE, f"cells.{index}.preprocess1.op")
     yield from _unit_entries(units.POINTWISE, names, (*path, "previous"), (own,))

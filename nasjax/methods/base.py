@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from nasjax import genotype, relaxations, schedules
+from nasjax.architecture import Mixture, Path, to_path, without_drop
 from nasjax.base import Array, Key, Schedule, Tree
-from nasjax.cell import Mixture, Path, to_path, without_drop
 from nasjax.data.batches import Batch
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
@@ -158,7 +158,7 @@ def constant_alpha(value: float) -> Callable[[Key, SearchSpace], Alpha]:
     return init
 
 
-def each_cell(
+def map_cell_types(
     relax: Callable[[Key, Array], Any], key: Key, alpha: Alpha, space: SearchSpace
 ) -> Architecture:
     """``relax(key, [E, O])`` of every cell type, with a key of its own.

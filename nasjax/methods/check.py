@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from nasjax import losses, schedules
+from nasjax.architecture import Drop, Mixture, Path
 from nasjax.base import Array, Tree
-from nasjax.cell import Drop, Mixture, Path
 from nasjax.data.batches import Batch
 from nasjax.methods import shapes
 from nasjax.methods.base import Candidates, Method, Terms, no_snapshots
@@ -39,7 +39,7 @@ _CALLED = {
     "take_snapshot": "(snapshots, weights, alpha, epoch)",
     "recall": "(snapshots, rerun, epoch)",
 }
-_RELAXED = "a nasjax.cell.Mixture or Path for each cell type"
+_RELAXED = "a nasjax.architecture.Mixture or Path for each cell type"
 
 
 def check_method(

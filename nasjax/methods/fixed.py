@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from nasjax.architecture import Path
 from nasjax.base import Array, Key, Tree
-from nasjax.cell import Path
 from nasjax.genotype import Cell, Genotype
 from nasjax.methods.base import Alpha, Method, Terms
 from nasjax.space import SearchSpace

@@ -1,9 +1,9 @@
 """GDAS: one operation an edge by a hard Gumbel-softmax (Dong and Yang, 1910.04465)."""
 
 from nasjax import genotype, relaxations, schedules
+from nasjax.architecture import Path, to_path
 from nasjax.base import Array, Key, Schedule
-from nasjax.cell import Path, to_path
-from nasjax.methods.base import Alpha, Method, each_cell, normal_alpha
+from nasjax.methods.base import Alpha, Method, map_cell_types, normal_alpha
 from nasjax.methods.fixed import with_fixed_cell
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
@@ -62,7 +62,7 @@ def gdas(
             choice = relaxations.gumbel_softmax(key, alpha, temperature=tau)
             return to_path(choice, unchosen=unchosen_gradient)
 
-        return each_cell(sample, key, alpha, space)
+        return map_cell_types(sample, key, alpha, space)
 
     method = Method(
         "gdas",

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from nasjax import losses, relaxations, schedules
+from nasjax.architecture import Drop, Mixture, Path, to_path
 from nasjax.base import Array, Key, Schedule, Tree
-from nasjax.cell import Drop, Mixture, Path, to_path
 from nasjax.dropblock import with_drop_block
 from nasjax.methods.base import (
     Alpha,
@@ -21,7 +21,7 @@ from nasjax.methods.base import (
     Terms,
     add_weight_loss,
     constant_alpha,
-    each_cell,
+    map_cell_types,
     softmax_mixture,
 )
 from nasjax.space import SearchSpace
@@ -121,7 +121,7 @@ def gumbel_paths(
             chosen = draw(key, alpha, k=k, temperature=temperature(progress))
             return Mixture(relaxations.union(chosen)) if aggregate else to_path(chosen)
 
-        return each_cell(sample, key, alpha, space)
+        return map_cell_types(sample, key, alpha, space)
 
     def adapt(space: SearchSpace) -> SearchSpace:
         if k > space.num_ops and not replacement:

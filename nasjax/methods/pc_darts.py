@@ -3,8 +3,8 @@
 import jax
 
 from nasjax import relaxations
+from nasjax.architecture import Mixture
 from nasjax.base import Array, Key
-from nasjax.cell import Mixture
 from nasjax.methods.base import Alpha, Method, normal_alpha
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture

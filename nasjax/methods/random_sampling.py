@@ -6,9 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from nasjax import relaxations
+from nasjax.architecture import Path
 from nasjax.base import Array, Key
-from nasjax.cell import Path
-from nasjax.methods.base import Alpha, Candidates, Method, constant_alpha, each_cell
+from nasjax.methods.base import (
+    Alpha,
+    Candidates,
+    Method,
+    constant_alpha,
+    map_cell_types,
+)
 from nasjax.methods.stc_nas import derivable
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
@@ -55,7 +61,7 @@ def relax(key: Key, alpha: Alpha, progress: Array, space: SearchSpace) -> Archit
     is what is run.
     """
     del progress
-    return each_cell(partial(_sample, space), key, alpha, space)
+    return map_cell_types(partial(_sample, space), key, alpha, space)
 
 
 def settle(alpha: Alpha, space: SearchSpace) -> Architecture:

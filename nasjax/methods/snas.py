@@ -1,9 +1,9 @@
 """SNAS: a soft Gumbel-softmax over the mixture (Xie et al., arXiv 1812.09926)."""
 
 from nasjax import relaxations, schedules
+from nasjax.architecture import Mixture
 from nasjax.base import Array, Key, Schedule
-from nasjax.cell import Mixture
-from nasjax.methods.base import Alpha, Method, each_cell, normal_alpha
+from nasjax.methods.base import Alpha, Method, map_cell_types, normal_alpha
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
 
@@ -41,7 +41,7 @@ def snas(
             )
             return Mixture(soft)
 
-        return each_cell(sample, key, alpha, space)
+        return map_cell_types(sample, key, alpha, space)
 
     return Method(
         "snas",

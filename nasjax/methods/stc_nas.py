@@ -14,14 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from nasjax import losses, relaxations, schedules
+from nasjax.architecture import Path
 from nasjax.base import Array, Key, Schedule
-from nasjax.cell import Path
 from nasjax.methods.base import (
     Alpha,
     Method,
     add_arch_loss,
     constant_alpha,
-    each_cell,
+    map_cell_types,
 )
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
@@ -99,7 +99,7 @@ def stc_nas(
     def relax(
         key: Key, alpha: Alpha, progress: Array, space: SearchSpace
     ) -> Architecture:
-        return each_cell(
+        return map_cell_types(
             partial(
                 sample_cell,
                 space,
@@ -197,7 +197,7 @@ def without_noise(
         activation=activation,
         cell_consistency=cell_consistency,
     )
-    return each_cell(sample, jax.random.key(0), alpha, space)
+    return map_cell_types(sample, jax.random.key(0), alpha, space)
 
 
 def add_js_loss(

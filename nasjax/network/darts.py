@@ -42,7 +42,9 @@ class CellPlan(NamedTuple):
     @property
     def before(self) -> tuple[Unit, int]:
         """How the output before the previous one is brought in, and the stride."""
-        return (units.HALVES, 2) if self.halve_before else (units.POINTWISE, 1)
+        return (
+            (units.FACTORIZED_REDUCE, 2) if self.halve_before else (units.POINTWISE, 1)
+        )
 
 
 def graph(edges: Cell, concat: tuple[int, ...], *, reduction: bool) -> Graph:

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from nasjax import ops, primitives, supernet
+from nasjax import layers, ops, supernet
 from nasjax.base import Array, InputError, Tree
 from nasjax.genotype import parse_arch_str
 from nasjax.network import cell as cells
@@ -87,7 +87,7 @@ def _apply_residual(
             _THREE, weights[name], stats[name], y, stride=stride, context=how.context
         )
         stride = 1
-    shortcut = primitives.pointwise(primitives.avg_pool_2x2(x), weights["shortcut"])
+    shortcut = layers.pointwise(layers.avg_pool_2x2(x), weights["shortcut"])
     return y + shortcut, moments
 
 
@@ -127,7 +127,7 @@ def _forward(
         x, moments = _apply_stage(cell, count, *own, x, drop, how)
         found.append(moments)
     x, last = units.normalise(params["last"], stats["last"], x, context=how.context)
-    logits = supernet.apply_head(params["head"], primitives.relu(x))
+    logits = supernet.apply_head(params["head"], layers.relu(x))
     moments = {
         "stem": stem,
         "cells": tuple(found),

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from nasjax.base import Array, Tree
-from nasjax.primitives import BATCH_NORM_EPSILON
+from nasjax.layers import BATCH_NORM_EPSILON
 
 #: Weight of a batch's moments in the running averages.
 MOMENTUM = 0.1

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from nasjax import primitives
+from nasjax import layers
 from nasjax.base import Array, InputError, Tree
 from nasjax.network import units
 from nasjax.network.units import Context, Unit
@@ -37,8 +37,8 @@ _CHAINS: dict[str, tuple[Unit, ...]] = {
 }
 _PLAIN: dict[str, Callable[..., Array]] = {
     "none": _zero,
-    "max_pool_3x3": primitives.max_pool_3x3,
-    "avg_pool_3x3": primitives.avg_pool_3x3,
+    "max_pool_3x3": layers.max_pool_3x3,
+    "avg_pool_3x3": layers.avg_pool_3x3,
     "skip_connect": _identity,
 }
 #: Names an edge of a genotype may have.
@@ -54,7 +54,7 @@ def chain(name: str, stride: int) -> tuple[Unit, ...]:
     if name not in OPERATIONS:
         raise InputError(f"operation {name!r} is not one of {', '.join(OPERATIONS)}")
     if name == "skip_connect" and stride == 2:
-        return (units.HALVES,)
+        return (units.FACTORIZED_REDUCE,)
     return _CHAINS.get(name, ())
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from nasjax import ops, primitives, supernet
+from nasjax import layers, ops, supernet
 from nasjax.base import Array, InputError, Tree
 from nasjax.network import units
 from nasjax.network.units import Context, Size
@@ -42,7 +42,7 @@ def apply_stem(
     """
     outputs, moments = [], []
     for index, (own, running) in enumerate(zip(weights, stats, strict=True)):
-        x = primitives.relu(x) if index else x
+        x = layers.relu(x) if index else x
         x = _THREE.apply(own, x, stride, context)
         x, found = units.normalise(own, running, x, context=context)
         outputs.append(x)
@@ -106,7 +106,7 @@ def apply_auxiliary(
     """
     check_auxiliary(x.shape[1:3], imagenet=imagenet)
     stride = 2 if imagenet else 3
-    pooled = _pool_to_2x2(primitives.relu(x), stride)
+    pooled = _pool_to_2x2(layers.relu(x), stride)
     y = units.POINTWISE.apply(weights["first"], pooled, 1, context)
     moments = {}
     y, moments["first"] = units.normalise(
@@ -114,14 +114,14 @@ def apply_auxiliary(
     )
     second = weights["second"]
     # The 2×2 convolution covers what is left: one matrix product.
-    y = jnp.einsum(
-        "oihw,ihwb->ob", second["kernel"].astype(y.dtype), primitives.relu(y)
-    )[:, None, None]
+    y = jnp.einsum("oihw,ihwb->ob", second["kernel"].astype(y.dtype), layers.relu(y))[
+        :, None, None
+    ]
     if "second" in stats:
         y, moments["second"] = units.normalise(
             second, stats["second"], y, context=context
         )
-    return supernet.apply_head(weights["head"], primitives.relu(y)), moments
+    return supernet.apply_head(weights["head"], layers.relu(y)), moments
 
 
 def check_auxiliary(size: Sequence[int], *, imagenet: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nasjax import primitives
+from nasjax import layers
 from nasjax.base import Array, InputError, Tree
 from nasjax.genotype import Genotype
 from nasjax.network.units import Context, Size
@@ -193,10 +193,10 @@ def make_pass(
     name = dtype if isinstance(dtype, str) else jnp.dtype(dtype).name
     if name not in _DTYPES:
         raise InputError(f"dtype {name!r} is not one of {', '.join(_DTYPES)}")
-    if context.depthwise not in primitives.DEPTHWISE_FORMS:
+    if context.depthwise not in layers.DEPTHWISE_FORMS:
         raise InputError(
             f"depthwise {context.depthwise!r} is not one of "
-            f"{', '.join(primitives.DEPTHWISE_FORMS)}"
+            f"{', '.join(layers.DEPTHWISE_FORMS)}"
         )
     return Pass(context, jnp.dtype(_DTYPES[name]), remat, loop)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from nasjax import ops, primitives
+from nasjax import layers, ops
 from nasjax.base import Array, Tree
 from nasjax.network import norm
 
@@ -28,7 +28,7 @@ class Context(NamedTuple):
         averages.
       axis_name: of the devices whose batches are normalised together; None for
         each its own.
-      depthwise: form of the depthwise convolution (`primitives.depthwise`).
+      depthwise: form of the depthwise convolution (`layers.depthwise`).
     """
 
     train: bool = False
@@ -100,7 +100,7 @@ def apply_unit(
     Returns:
       ``[C', ceil(H/stride), ceil(W/stride), B]`` and the moments it was normalised by.
     """
-    y = unit.apply(weights, primitives.relu(x), stride, context)
+    y = unit.apply(weights, layers.relu(x), stride, context)
     return normalise(weights, stats, y, context=context)
 
 
@@ -140,7 +140,7 @@ def _dense_shapes(inputs: int, outputs: int, *, size: int) -> dict:
 def _apply_dense(kernels: Tree, x: Array, stride: int, context: Context) -> Array:
     del context
     kernel = kernels["kernel"]
-    run = primitives.pointwise if kernel.ndim == 2 else primitives.convolution
+    run = layers.pointwise if kernel.ndim == 2 else layers.convolution
     return run(x, kernel, stride=stride)
 
 
@@ -162,14 +162,14 @@ def _separable_shapes(inputs: int, outputs: int, *, size: int) -> dict:
 def _apply_separable(
     kernels: Tree, x: Array, stride: int, context: Context, *, dilation: int
 ) -> Array:
-    x = primitives.depthwise(
+    x = layers.depthwise(
         x,
         kernels["depthwise"],
         stride=stride,
         dilation=dilation,
         form=context.depthwise,
     )
-    return primitives.pointwise(x, kernels["pointwise"])
+    return layers.pointwise(x, kernels["pointwise"])
 
 
 def _separable_macs(
@@ -193,8 +193,8 @@ def _asymmetric_shapes(inputs: int, outputs: int, *, size: int) -> dict:
 
 def _apply_asymmetric(kernels: Tree, x: Array, stride: int, context: Context) -> Array:
     del context
-    x = primitives.rectangular(x, kernels["row"], strides=(1, stride))
-    return primitives.rectangular(x, kernels["column"], strides=(stride, 1))
+    x = layers.rectangular(x, kernels["row"], strides=(1, stride))
+    return layers.rectangular(x, kernels["column"], strides=(stride, 1))
 
 
 def _asymmetric_macs(
@@ -220,8 +220,8 @@ def _apply_halves(kernels: Tree, x: Array, stride: int, context: Context) -> Arr
     odd = [(0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)]
     shifted = jnp.pad(x, odd)[:, 1:, 1:]
     halves = (
-        primitives.pointwise(x, kernels["even"], stride=stride),
-        primitives.pointwise(shifted, kernels["odd"], stride=stride),
+        layers.pointwise(x, kernels["even"], stride=stride),
+        layers.pointwise(shifted, kernels["odd"], stride=stride),
     )
     return jnp.concatenate(halves)
 
@@ -231,6 +231,6 @@ def _halves_macs(inputs: int, outputs: int, at: Size, stride: int) -> int:
 
 
 #: Factorized reduce: two strided 1×1 convolutions, the second one pixel further.
-HALVES = Unit(ops.factorized_reduce_shapes, _apply_halves, _halves_macs)
+FACTORIZED_REDUCE = Unit(ops.factorized_reduce_shapes, _apply_halves, _halves_macs)
 #: A 1×1 convolution: how a cell takes in its inputs.
 POINTWISE = dense(1)

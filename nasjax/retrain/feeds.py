@@ -8,9 +8,9 @@ one evaluation that asks for it, and not before.
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from nasjax.loop import Metrics
-from nasjax.parallel import Devices
 from nasjax.retrain.step import Measure, Step, TrainState
+from nasjax.runtime.loop import Metrics
+from nasjax.runtime.parallel import Devices
 
 #: ``(state, first, until) -> (state, sums)``, see `loop.Task`.
 Dispatch = Callable[[TrainState, int, int], tuple[TrainState, Metrics]]
@@ -21,7 +21,7 @@ Evaluate = Callable[[TrainState, str], Metrics]
 class Feed(Protocol):
     """What a training takes its examples from.
 
-    States are as `Devices.spread_state` leaves them, `devices` those it was made for.
+    States are as `Devices.shard_state` leaves them, `devices` those it was made for.
     """
 
     @property
@@ -38,7 +38,7 @@ class Feed(Protocol):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the examples and their order, for `nasjax.identity`."""
+        """What decides the examples and their order, for `nasjax.runtime.identity`."""
 
     @property
     def num_bytes(self) -> int:

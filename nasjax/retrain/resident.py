@@ -7,12 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasjax import budget as budgets
-from nasjax import epoch as epochs
 from nasjax.base import Array, Key
 from nasjax.data.augment import Augmentation, channel_statistics
 from nasjax.data.batches import (
-    Half,
+    Split,
     check_same,
     epoch_order,
     hold_out,
@@ -20,17 +18,19 @@ from nasjax.data.batches import (
     take,
 )
 from nasjax.data.dataset import Dataset
-from nasjax.fingerprints import of_arrays, some_rows
-from nasjax.loop import Metrics
-from nasjax.parallel import Devices
 from nasjax.retrain.feeds import Dispatch, Evaluate
 from nasjax.retrain.step import Measure, Step, TrainState
+from nasjax.runtime import budget as budgets
+from nasjax.runtime import epoch as epochs
+from nasjax.runtime.fingerprints import of_arrays, some_rows
+from nasjax.runtime.loop import Metrics
+from nasjax.runtime.parallel import Devices
 
 
 class Part(NamedTuple):
     """Examples on the device, and what normalises them."""
 
-    half: Half
+    half: Split
     mean: Array  # [Ch] float32, of the training examples
     std: Array  # [Ch] float32
 

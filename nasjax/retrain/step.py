@@ -14,13 +14,13 @@ from jax import lax
 from nasjax import losses, network
 from nasjax.base import Array, Key, Tree
 from nasjax.data.batches import Batch
-from nasjax.epoch import first_slot
 from nasjax.genotype import Genotype
-from nasjax.loop import Metrics
 from nasjax.network.skeleton import make_pass
 from nasjax.network.units import Context
 from nasjax.retrain import recipe as recipes
 from nasjax.retrain.recipe import Recipe
+from nasjax.runtime.epoch import first_slot
+from nasjax.runtime.loop import Metrics
 
 #: From so many classes on, the accuracy among the five largest logits is told too.
 _MANY_CLASSES = 100

@@ -11,10 +11,10 @@ import numpy as np
 from nasjax.base import Array, Tree
 from nasjax.data.augment import normalise
 from nasjax.data.batches import Batch
-from nasjax.loop import Metrics
-from nasjax.parallel import Devices
 from nasjax.retrain.feeds import Dispatch, Evaluate
 from nasjax.retrain.step import Measure, Step, TrainState
+from nasjax.runtime.loop import Metrics
+from nasjax.runtime.parallel import Devices
 
 
 class HostBatch(Protocol):

@@ -1,7 +1,7 @@
 """A training from its recipe to a tested network: the host side.
 
 `prepare` compiles and measures, `run` goes on from wherever the workdir stands, in
-the loop of `nasjax.loop`.
+the loop of `nasjax.runtime.loop`.
 """
 
 import contextlib
@@ -12,19 +12,19 @@ from typing import Any, NamedTuple
 
 import jax
 
-from nasjax import budget as budgets
-from nasjax import loop
 from nasjax.base import InputError
-from nasjax.identity import Identity
 from nasjax.interop import trained
 from nasjax.interop.images import Images
-from nasjax.loop import Metrics
-from nasjax.progress import Progress
 from nasjax.retrain import recipe as recipes
 from nasjax.retrain.feeds import Dispatch, Evaluate, Feed
 from nasjax.retrain.recipe import Recipe
 from nasjax.retrain.step import Net, TrainState, init_state, make_measure, make_step
-from nasjax.workdir import Workdir, write_atomically
+from nasjax.runtime import budget as budgets
+from nasjax.runtime import loop
+from nasjax.runtime.identity import Identity
+from nasjax.runtime.loop import Metrics
+from nasjax.runtime.progress import Progress
+from nasjax.runtime.workdir import Workdir, write_atomically
 
 #: The file that a finished training leaves.
 RESULT = "result.json"
@@ -117,7 +117,7 @@ def prepare(
 
     cost = net.cost()
     step = make_step(net, recipe, steps_per_epoch=steps, axis_name=axis)
-    state = devices.spread_state(new_state())
+    state = devices.shard_state(new_state())
     started = time.perf_counter()
     dispatch, compiled = feed.dispatch(step, state)
     compile_seconds = time.perf_counter() - started

@@ -4,22 +4,21 @@ import itertools
 from functools import partial
 from typing import Any, NamedTuple
 
-from nasjax import ops, primitives, supernet
+from nasjax import layers, ops, supernet
+from nasjax.architecture import Mixture, Path, fold_in_cell
 from nasjax.base import Array, Tree
-from nasjax.cell import (
-    Known,
-    Left,
-    Mixture,
-    Path,
-    cell_template,
-    for_cell,
-    recomputed,
-    run_cell,
+from nasjax.engine.scan import ForwardResult, Saved, cell_template, recomputed, run_cell
+from nasjax.engine.scan.inputs import choose_input, first_inputs, is_inside
+from nasjax.engine.scan.stack import (
+    Begun,
+    Stage,
+    StageWeights,
+    Start,
+    States,
+    run_stack,
 )
 from nasjax.genotype import derive_two_edges_per_node
 from nasjax.space import SearchSpace
-from nasjax.spaces.inputs import choose_input, first_inputs, is_inside
-from nasjax.spaces.stack import Begun, Stage, StageWeights, Start, States, run_stack
 from nasjax.supernet import Architecture, Settings, Supernet
 
 OPERATIONS = (
@@ -110,8 +109,8 @@ def _apply_stem(settings: Settings, weights: Tree, x: Array) -> States:
     if settings.stem == "cifar":
         return (supernet.apply_stem(weights, x, context=settings.context),)
     stem = partial(supernet.apply_stem, stride=2, context=settings.context)
-    before = stem(weights[1], primitives.relu(stem(weights[0], x)))
-    return before, stem(weights[2], primitives.relu(before))
+    before = stem(weights[1], layers.relu(stem(weights[0], x)))
+    return before, stem(weights[2], layers.relu(before))
 
 
 def stages(cells: tuple[CellPlan, ...]) -> list[tuple[int, int]]:
@@ -173,8 +172,8 @@ def _stage(
         number: Array,
         states: Start,
         runs: Mixture | Path,
-        known: Known | None = None,
-    ) -> tuple[Array, Left]:
+        known: ForwardResult | None = None,
+    ) -> tuple[Array, Saved]:
         kernels = [
             tuple(own for own in around[name] if is_inside(own, width))
             for name in ("before", "previous")
@@ -182,7 +181,7 @@ def _stage(
         choose = partial(choose_input, index=number, context=context)
         return run_cell(
             edges,
-            for_cell(for_cell(runs, first), number),
+            fold_in_cell(fold_in_cell(runs, first), number),
             tuple(map(choose, entries, kernels, states)),
             space=space,
             reduction=cell.reduction,

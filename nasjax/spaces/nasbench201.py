@@ -5,22 +5,27 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from nasjax import ops, primitives, supernet
+from nasjax import layers, ops, supernet
+from nasjax.architecture import Mixture, Path, fold_in_cell
 from nasjax.base import Array, Tree
-from nasjax.cell import (
-    Known,
-    Left,
-    Mixture,
-    Path,
+from nasjax.engine.scan import (
+    ForwardResult,
+    Saved,
     cell_template,
-    for_cell,
     recomputed,
     recomputed_to_norm,
     run_cell,
 )
+from nasjax.engine.scan.stack import (
+    Begun,
+    Stage,
+    StageWeights,
+    Start,
+    States,
+    run_stack,
+)
 from nasjax.genotype import derive_every_edge
 from nasjax.space import SearchSpace
-from nasjax.spaces.stack import Begun, Stage, StageWeights, Start, States, run_stack
 from nasjax.supernet import Architecture, Settings, Supernet
 
 OPERATIONS = (
@@ -84,8 +89,8 @@ def _apply_residual(
         y = recomputed_to_norm(run, context.norm_axis, y, weights[name])
         norm = weights.get(f"{name}_norm")
         if norm is not None:
-            y = primitives.affine(y, norm["scale"], norm["offset"])
-    return y + primitives.pointwise(primitives.avg_pool_2x2(x), weights["shortcut"])
+            y = layers.affine(y, norm["scale"], norm["offset"])
+    return y + layers.pointwise(layers.avg_pool_2x2(x), weights["shortcut"])
 
 
 def _chained(space: SearchSpace, length: int) -> SearchSpace:
@@ -105,7 +110,7 @@ def _chained(space: SearchSpace, length: int) -> SearchSpace:
 
 def _along(path: Path, first: int, length: int) -> Path:
     """What all edges of so many cells run, from the cell numbered ``first`` on."""
-    cells = [for_cell(path, first + number) for number in range(length)]
+    cells = [fold_in_cell(path, first + number) for number in range(length)]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *cells)
 
 
@@ -142,13 +147,13 @@ def _stage(
         cell: Array,
         states: Start,
         runs: Mixture | Path,
-        known: Known | None = None,
-    ) -> tuple[Array, Left]:
+        known: ForwardResult | None = None,
+    ) -> tuple[Array, Saved]:
         del around, entries
         if isinstance(runs, Path):
             runs, graph = _along(runs, first, length), _chained(space, length)
         else:
-            runs, graph = for_cell(runs, first + cell), space
+            runs, graph = fold_in_cell(runs, first + cell), space
         return run_cell(
             edges,
             runs,
@@ -215,8 +220,8 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
         stacked = tuple(map(StageWeights, residuals, edges))
         x = run_stack(chain, stacked, architecture, *entry)
         last = weights["last"]
-        x = primitives.affine(context.batch_norm(x), last["scale"], last["offset"])
-        return supernet.apply_head(weights["head"], primitives.relu(x))
+        x = layers.affine(context.batch_norm(x), last["scale"], last["offset"])
+        return supernet.apply_head(weights["head"], layers.relu(x))
 
     return Supernet(
         space,

@@ -72,7 +72,7 @@ def to_path(choice: Array, *, unchosen: bool = False) -> Path:
     return path._replace(offset=jnp.where(chosen, 0, choice).sum(axis=-1))
 
 
-def for_cell(architecture: Mixture | Path, number: Array | int) -> Mixture | Path:
+def fold_in_cell(architecture: Mixture | Path, number: Array | int) -> Mixture | Path:
     """What the cell of a number runs: the same as the others, with its own noise."""
     if architecture.drop is None:
         return architecture

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from nasjax import ops, primitives
+from nasjax import layers, ops
 from nasjax.base import Array, Tree
-from nasjax.cell import no_gradient, recomputed_switch, recomputed_to_norm
-from nasjax.spaces.stack import Start, States
+from nasjax.engine.scan import recomputed_switch, recomputed_to_norm, zero_cotangent
+from nasjax.engine.scan.stack import Start, States
 
 
 def _before_norm(weights: Tree, x: Array) -> Array:
@@ -76,7 +76,7 @@ def _entry_or_made_forward(
 
     def made() -> tuple[Array, Array]:
         before = _before_norm(kernel, x)
-        y, _, scale = primitives.normalised(before, axis_name=norm_axis)
+        y, _, scale = layers.normalised(before, axis_name=norm_axis)
         return y, scale
 
     branches: list[Callable[..., Any]] = [
@@ -98,14 +98,14 @@ def _entry_or_made_backward(
         return bars, *nothing[1:]
 
     def made() -> tuple[Tree, Array, Array]:
-        before_bar = primitives.pull_normalised(y, scale, bar, axis_name=norm_axis)
+        before_bar = layers.pull_normalised(y, scale, bar, axis_name=norm_axis)
         return nothing[0], *jax.vjp(_before_norm, kernel, x)[1](before_bar)
 
     branches: list[Callable[..., Any]] = [
         *(partial(entry, at) for at in range(len(entries))),
         made,
     ]
-    return no_gradient(index), *lax.switch(index, branches)
+    return zero_cotangent(index), *lax.switch(index, branches)
 
 
 _entry_or_made.defvjp(_entry_or_made_forward, _entry_or_made_backward)

@@ -30,7 +30,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from nasjax.base import InputError, RunError, Tree
-from nasjax.workdir import differences
+from nasjax.runtime.workdir import differences
 
 _KEPT = 2
 #: Seconds in which writes under way come to their end once one has failed.

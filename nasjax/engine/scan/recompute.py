@@ -9,18 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from nasjax import primitives
+from nasjax import layers
 from nasjax.base import Array, Tree
 
 
-def no_gradient(leaf: Array) -> Any:
+def zero_cotangent(leaf: Array) -> Any:
     """The zero cotangent of an array, whatever its dtype."""
     if jnp.issubdtype(leaf.dtype, jnp.inexact):
         return jnp.zeros_like(leaf)
     return np.zeros(leaf.shape, jax.dtypes.float0)
 
 
-def once_there(cotangent: Tree, pull: Callable[[], Any]) -> Any:
+def run_after(cotangent: Tree, pull: Callable[[], Any]) -> Any:
     """``pull()``, not begun before ``cotangent`` has been computed.
 
     Else the compiler begins every recomputation of a backward pass at once, and takes
@@ -55,7 +55,7 @@ def _recomputed_forward(
 def _recomputed_backward(
     run: Callable[..., Tree], operands: tuple[Tree, ...], cotangent: Tree
 ) -> tuple[Tree, ...]:
-    return once_there(cotangent, lambda: jax.vjp(run, *operands)[1](cotangent))
+    return run_after(cotangent, lambda: jax.vjp(run, *operands)[1](cotangent))
 
 
 recomputed.defvjp(_recomputed_forward, _recomputed_backward)
@@ -71,7 +71,7 @@ def recomputed_to_norm(
     backward pass of `recomputed` would compute all of it once more; this one needs of
     ``before`` what its own gradient needs.
     """
-    return primitives.batch_norm(before(*operands), axis_name=norm_axis)
+    return layers.batch_norm(before(*operands), axis_name=norm_axis)
 
 
 _Kept = tuple[tuple[Tree, ...], Array, Array]
@@ -80,7 +80,7 @@ _Kept = tuple[tuple[Tree, ...], Array, Array]
 def _to_norm_forward(
     before: Callable[..., Array], norm_axis: str | None, *operands: Tree
 ) -> tuple[Array, _Kept]:
-    y, _, scale = primitives.normalised(before(*operands), axis_name=norm_axis)
+    y, _, scale = layers.normalised(before(*operands), axis_name=norm_axis)
     return y, (operands, y, scale)
 
 
@@ -93,10 +93,10 @@ def _to_norm_backward(
     operands, y, scale = kept
 
     def pull() -> Any:
-        bar = primitives.pull_normalised(y, scale, cotangent, axis_name=norm_axis)
+        bar = layers.pull_normalised(y, scale, cotangent, axis_name=norm_axis)
         return jax.vjp(before, *operands)[1](bar)
 
-    return once_there(cotangent, pull)
+    return run_after(cotangent, pull)
 
 
 recomputed_to_norm.defvjp(_to_norm_forward, _to_norm_backward)
@@ -140,8 +140,8 @@ def _switch_backward(
 
     pulls = [partial(pull, branch) for branch in branches]
     # An integer's cotangent is of dtype float0.
-    no_gradient = np.zeros(jnp.shape(index), jax.dtypes.float0)
-    return (no_gradient, *lax.switch(index, pulls, operands, cotangent))
+    zero_cotangent = np.zeros(jnp.shape(index), jax.dtypes.float0)
+    return (zero_cotangent, *lax.switch(index, pulls, operands, cotangent))
 
 
 recomputed_switch.defvjp(_switch_forward, _switch_backward)

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasjax import primitives
+from nasjax import layers
+from nasjax.architecture import Mixture, Path
 from nasjax.base import Array, Tree
-from nasjax.cell.architecture import Mixture, Path
-from nasjax.cell.edges import edge_groups
-from nasjax.cell.mixture import run_mixture
-from nasjax.cell.path import Known, Left, run_path
+from nasjax.engine.scan.edges import edge_groups
+from nasjax.engine.scan.mixture import run_mixture
+from nasjax.engine.scan.path import ForwardResult, Saved, run_path
 from nasjax.ops import Context, kernel
 from nasjax.space import SearchSpace
 
@@ -83,8 +83,8 @@ def run_cell(
     space: SearchSpace,
     reduction: bool,
     context: Context,
-    known: Known | None = None,
-) -> tuple[Array, Left]:
+    known: ForwardResult | None = None,
+) -> tuple[Array, Saved]:
     """`apply_cell`, and what a path leaves for its gradient beside the output.
 
     Args:
@@ -137,14 +137,14 @@ def run_cell(
     else:
         output = jnp.stack([states[node - first] for node in space.output])
         kept = states
-    return output.reshape(-1, *output.shape[2:]), Left(tuple(found), kept)
+    return output.reshape(-1, *output.shape[2:]), Saved(tuple(found), kept)
 
 
 def _raised(offset: Array, states: Array, space: SearchSpace) -> Array:
     """The states of a cell that begins, its nodes raised by their edges' offsets."""
     numbers = np.arange(space.num_states - len(states), space.num_states)
     into = numbers[:, None] == np.array([target for _, target in space.edges])
-    return primitives.raised(states, jnp.where(into, offset[None], 0).sum(axis=1))
+    return layers.raised(states, jnp.where(into, offset[None], 0).sum(axis=1))
 
 
 def _holds_nodes(space: SearchSpace) -> bool:
@@ -152,7 +152,9 @@ def _holds_nodes(space: SearchSpace) -> bool:
     return space.output == tuple(range(space.num_inputs, space.num_states))
 
 
-def _finished(space: SearchSpace, known: Known | None, states: Array) -> Array | None:
+def _finished(
+    space: SearchSpace, known: ForwardResult | None, states: Array
+) -> Array | None:
     """All states as the cell ends, where they are known."""
     if known is None:
         return None

@@ -17,14 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasjax import processes
 from nasjax.base import Array, InputError, Tree
-from nasjax.checkpoint import Checkpoints
-from nasjax.finite import STEPS, first_not_finite
-from nasjax.finite import NotFiniteError as NotFiniteError
-from nasjax.parallel import Devices
-from nasjax.progress import Progress
-from nasjax.workdir import Workdir
+from nasjax.runtime import processes
+from nasjax.runtime.checkpoint import Checkpoints
+from nasjax.runtime.finite import STEPS, first_not_finite
+from nasjax.runtime.finite import NotFiniteError as NotFiniteError
+from nasjax.runtime.parallel import Devices
+from nasjax.runtime.progress import Progress
+from nasjax.runtime.workdir import Workdir
 
 #: Sums over examples, by name.
 Metrics = dict[str, Array]
@@ -58,7 +58,7 @@ class Task(NamedTuple):
         the steps done.
       dispatch: ``(state, first, until) -> (state, metrics)``, the steps from
         ``first``, which is ``state.step``, to ``until``, all of one epoch. States are
-        as `Devices.spread_state` leaves them and donated. Where the examples come
+        as `Devices.shard_state` leaves them and donated. Where the examples come
         from is its own business: data on the device, or a stream that starts at any
         step.
       values: ``(metrics on the host, steps done) -> values`` to log of a dispatch.
@@ -86,7 +86,7 @@ class Run:
       task: what is run.
       workdir: opened; what it holds of this task is continued.
       step: steps done.
-      state: as `Devices.spread_state` leaves it.
+      state: as `Devices.shard_state` leaves it.
       history: alphas that the workdir holds of the epochs before, see
         `Workdir.rewind`.
       stopped: whether the run was stopped before its end, after a checkpoint.
@@ -103,7 +103,7 @@ class Run:
         self._checkpoints = Checkpoints(workdir.checkpoints, workdir.config)
         state = self._restored(task.new_state())
         self.step = int(state.step)
-        self.state = task.devices.spread_state(state)
+        self.state = task.devices.shard_state(state)
         self.history = workdir.rewind(self.step, self.epoch)
         self._saved_at = time.monotonic()
 

@@ -37,7 +37,7 @@ def _row(stack: Array, at: Array) -> tuple[tuple[Any, ...], tuple[int, ...]]:
     return (at, *(0 for _ in rest)), (1, *rest)
 
 
-class Rows(NamedTuple):
+class Segment(NamedTuple):
     """The row that a turn adds to; of all turns, stacked.
 
     Attributes:
@@ -51,18 +51,18 @@ class Rows(NamedTuple):
     ends: Any
 
 
-def rows_of(turns: Sequence[int]) -> Rows:
+def segments_of(turns: Sequence[int]) -> Segment:
     """The rows, turn by turn; the turns of one row must follow one another.
 
-    >>> rows_of([2, 2, 3]).ends
+    >>> segments_of([2, 2, 3]).ends
     array([False,  True,  True])
     """
     at = np.array(turns, np.int32)
     changes = at[1:] != at[:-1]
-    return Rows(at, np.append(True, changes), np.append(changes, True))
+    return Segment(at, np.append(True, changes), np.append(changes, True))
 
 
-def so_far(total: Array, row: Rows) -> Array:
+def segment_sum(total: Array, row: Segment) -> Array:
     """``[...]``, what turns before this one have added to its row.
 
     Args:
@@ -72,7 +72,7 @@ def so_far(total: Array, row: Rows) -> Array:
     return lax.select(row.starts, lax.full_like(total, 0), total)
 
 
-def add_total(stack: Array, total: Array, row: Rows) -> Array:
+def flush_segment(stack: Array, total: Array, row: Segment) -> Array:
     """The stack ``[S, ...]`` with a row's sum added to it, if the turn ends the row."""
 
     def add() -> Array:

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nasjax import primitives
+from nasjax import layers
 from nasjax.base import Array
-from nasjax.cell.recompute import no_gradient
-from nasjax.cell.rows import take_row
+from nasjax.engine.scan.recompute import zero_cotangent
+from nasjax.engine.scan.rows import take_row
 from nasjax.space import SearchSpace
 
 
@@ -49,22 +49,22 @@ def edge_groups(space: SearchSpace, *, reduction: bool) -> tuple[EdgeGroup, ...]
 # --- partial channels -----------------------------------------------------------
 
 
-def split(x: Array, space: SearchSpace) -> tuple[Array, Array]:
+def split_channels(x: Array, space: SearchSpace) -> tuple[Array, Array]:
     """The channels that the operations see, and those that pass by."""
     seen = x.shape[0] // space.channel_divisor
     return x[:seen], x[seen:]
 
 
-def merge(y: Array, bypass: Array, space: SearchSpace) -> Array:
+def shuffle_channels(y: Array, bypass: Array, space: SearchSpace) -> Array:
     """Both groups of channels, shuffled so that the next edge sees others."""
     joined = jnp.concatenate([y, bypass])
     groups = joined.reshape(space.channel_divisor, -1, *joined.shape[1:])
     return jnp.swapaxes(groups, 0, 1).reshape(joined.shape)
 
 
-def pass_by(x: Array, stride: int) -> Array:
+def bypass_channels(x: Array, stride: int) -> Array:
     """The channels that pass by, at the resolution of the operations' outputs."""
-    return x if stride == 1 else primitives.max_pool_2x2(x)
+    return x if stride == 1 else layers.max_pool_2x2(x)
 
 
 # --- one state of many ----------------------------------------------------------
@@ -94,7 +94,7 @@ def _take_forward(states: Array, index: Array) -> tuple[tuple[Array, Array], Arr
 
 def _take_backward(index: Array, bars: tuple[Array, Array]) -> tuple[Array, Any]:
     bar, states_bar = bars
-    return add_to_state(states_bar, index, bar), no_gradient(index)
+    return add_to_state(states_bar, index, bar), zero_cotangent(index)
 
 
 def _add_forward(states: Array, index: Array, value: Array) -> tuple[Array, Array]:
@@ -103,7 +103,7 @@ def _add_forward(states: Array, index: Array, value: Array) -> tuple[Array, Arra
 
 def _add_backward(index: Array, bar: Array) -> tuple[Array, Any, Array]:
     row, states_bar = take_state(bar, index)
-    return states_bar, no_gradient(index), row
+    return states_bar, zero_cotangent(index), row
 
 
 take_state.defvjp(_take_forward, _take_backward)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from nasjax.base import Array, Tree
-from nasjax.cell import no_gradient
+from nasjax.engine.scan import zero_cotangent
 
 #: ``(shared, fixed, one) -> (value, seen)`` of one sub-graph.
 Loss = Callable[[Tree, Tree, Tree], tuple[Array, Tree]]
@@ -63,7 +63,7 @@ def _backward(
             return leaf
         return factor.astype(leaf.dtype) * leaf
 
-    no_bars = jax.tree.map(no_gradient, fixed)
+    no_bars = jax.tree.map(zero_cotangent, fixed)
     return jax.tree.map(scaled, total), no_bars, jax.tree.map(scaled, bars)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from nasjax.base import Array
-from nasjax.primitives.common import apart
+from nasjax.layers.common import no_inline_on_cpu
 
 
 def pointwise(x: Array, kernel: Array, *, stride: int = 1) -> Array:
@@ -39,7 +39,7 @@ def _outer(x: Array, y: Array) -> Array:
 
 @jax.custom_vjp
 def _pointwise(x: Array, kernel: Array) -> Array:
-    return apart(_product)(kernel, x)
+    return no_inline_on_cpu(_product)(kernel, x)
 
 
 def _pointwise_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -52,8 +52,8 @@ def _pointwise_backward(
     x, kernel = residuals
     # The input, which seldom has fewer channels, on the left: three times as fast as
     # on the right where a cell's input of 4C channels is brought to C.
-    taps = apart(_outer)(x, cotangent)
-    return apart(_product)(kernel.T, cotangent), taps.T
+    taps = no_inline_on_cpu(_outer)(x, cotangent)
+    return no_inline_on_cpu(_product)(kernel.T, cotangent), taps.T
 
 
 _pointwise.defvjp(_pointwise_forward, _pointwise_backward)
@@ -150,13 +150,13 @@ def _all_rows(y: Array, *, size: int, stride: int, height: int) -> Array:
 
 def _columns(x: Array, kernel: Array, stride: int) -> Array:
     """``[C, H, W, B]`` to ``[k*C, H, W', B]``: what each column of a kernel reads."""
-    run = apart(_all_columns, "size", "stride")
+    run = no_inline_on_cpu(_all_columns, "size", "stride")
     return run(x, size=kernel.shape[-1], stride=stride)
 
 
 def _rows(y: Array, kernel: Array, stride: int, height: int) -> Array:
     """``[C', H', W', B]`` to ``[k*C', H, W', B]``: what each of its rows adds to."""
-    run = apart(_all_rows, "size", "stride", "height")
+    run = no_inline_on_cpu(_all_rows, "size", "stride", "height")
     return run(y, size=kernel.shape[-1], stride=stride, height=height)
 
 
@@ -177,7 +177,7 @@ def _flat_taps(kernel: Array) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolution_stacked(x: Array, kernel: Array, stride: int) -> Array:
-    rows = apart(_product)(_flat_taps(kernel), _columns(x, kernel, stride))
+    rows = no_inline_on_cpu(_product)(_flat_taps(kernel), _columns(x, kernel, stride))
     size = kernel.shape[-1]
     parts = zip(_reaches(size), jnp.split(rows, size), strict=True)
     return reduce(jnp.add, [_read(row, 1, tap, stride) for tap, row in parts])
@@ -196,9 +196,9 @@ def _stacked_backward(
     out_channels, in_channels, k, _ = kernel.shape
     _, height, width, _ = x.shape
     rows_bar = _rows(cotangent, kernel, stride, height)
-    kernel_bar = apart(_outer)(rows_bar, _columns(x, kernel, stride))
+    kernel_bar = no_inline_on_cpu(_outer)(rows_bar, _columns(x, kernel, stride))
     kernel_bar = kernel_bar.reshape(k, out_channels, k, in_channels)
-    columns_bar = apart(_product)(_flat_taps(kernel).T, rows_bar)
+    columns_bar = no_inline_on_cpu(_product)(_flat_taps(kernel).T, rows_bar)
     parts = zip(_reaches(k), jnp.split(columns_bar, k), strict=True)
     terms = [_written(column, 2, tap, stride, width) for tap, column in parts]
     return reduce(jnp.add, terms), kernel_bar.transpose(1, 3, 0, 2)

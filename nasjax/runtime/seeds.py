@@ -16,18 +16,19 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from nasjax import budget as budgets
-from nasjax import loop, outline
+from nasjax import outline
 from nasjax.base import Array, InputError, Tree
 from nasjax.bilevel import Optimizers, SearchState
 from nasjax.data.augment import Augmentation
 from nasjax.data.batches import DeviceData
-from nasjax.epoch import DataKeys, no_metrics, run_until
-from nasjax.finite import STEPS, NotFiniteError, all_finite
 from nasjax.genotype import Genotype
 from nasjax.methods.base import Method
 from nasjax.objective import Metrics
 from nasjax.outline import Search
+from nasjax.runtime import budget as budgets
+from nasjax.runtime import loop
+from nasjax.runtime.epoch import DataKeys, no_metrics, run_until
+from nasjax.runtime.finite import STEPS, NotFiniteError, all_finite
 from nasjax.space import SearchSpace
 from nasjax.supernet import Supernet
 

@@ -16,13 +16,13 @@ import numpy as np
 import optax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
+from nasjax.architecture import Drop
 from nasjax.base import Array, Schedule, Tree
-from nasjax.cell import Drop
 from nasjax.data.augment import Augmentation
-from nasjax.data.batches import DeviceData, Half
-from nasjax.identity import Identity
+from nasjax.data.batches import DeviceData, Split
 from nasjax.methods.base import Method
 from nasjax.ops import Context, Operation
+from nasjax.runtime.identity import Identity
 from nasjax.space import SearchSpace
 from nasjax.supernet import Settings, Supernet
 
@@ -265,7 +265,7 @@ def _data_arrays(data: DeviceData) -> Iterable[np.ndarray]:
     yield np.asarray(data.std)
 
 
-def _images(half: Half) -> np.ndarray:
+def _images(half: Split) -> np.ndarray:
     """``[N, H, W, Ch]``, in the order of the ids: all, or some."""
     images = half.images
     if images.ndim == 4:

@@ -8,8 +8,8 @@ import numpy as np
 from jax import lax
 
 from nasjax.base import Array
-from nasjax.primitives.common import apart, strided_size, tap, undo_stride
-from nasjax.primitives.depthwise import inline_shift
+from nasjax.layers.common import no_inline_on_cpu, strided_size, tap, undo_stride
+from nasjax.layers.depthwise import inline_shift
 
 
 def _window_counts(size: int, stride: int) -> np.ndarray:
@@ -65,7 +65,7 @@ def _max_pool_backward(
 ) -> tuple[Array]:
     """Send each cotangent to the first tap that holds the maximum."""
     x, result = residuals
-    first = apart(_FIRST_TAP[stride])(x, result)
+    first = no_inline_on_cpu(_FIRST_TAP[stride])(x, result)
     size = x.shape[1], x.shape[2]
     # Output (r, c) read pixel (stride*r + i - 1, stride*c + j - 1) by tap (i, j).
     around = [(0, 0, 0), (1, 1, 0), (1, 1, 0), (0, 0, 0)]

@@ -19,10 +19,10 @@ import numpy as np
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from nasjax import processes
 from nasjax.base import Array, InputError
 from nasjax.bilevel import SearchState
-from nasjax.data.batches import Half
+from nasjax.data.batches import Split
+from nasjax.runtime import processes
 
 State = TypeVar("State")
 Data = TypeVar("Data")
@@ -85,7 +85,7 @@ class Devices(NamedTuple):
             donated. A result must be the same on all devices.
 
         Returns:
-          A function of states and data as `spread_state` and `spread_data` leave
+          A function of states and data as `shard_state` and `spread_data` leave
           them; it can be lowered as that of `jax.jit` can.
         """
         donated = (0,) if updates else ()
@@ -101,7 +101,7 @@ class Devices(NamedTuple):
         )
         return _Mapped(mapped)
 
-    def spread_state(self, state: State) -> State:
+    def shard_state(self, state: State) -> State:
         """A state with a leading device axis: copies, but each its own memory rows."""
         if self.number == 1:
             return state
@@ -123,7 +123,7 @@ class Devices(NamedTuple):
         return one._replace(memory=jax.tree.map(self._merge, state.memory))
 
     def spread_data(self, data: Data) -> Data:
-        """Data with a leading device axis: each device has its slots of a `Half`."""
+        """Data with a leading device axis: each device has its slots of a `Split`."""
         if self.number == 1:
             return data
 
@@ -134,12 +134,12 @@ class Devices(NamedTuple):
             )
             return self._put(jnp.moveaxis(self._own(parts, axis=1), 1, 0))
 
-        def spread(part: Half | Array) -> Any:
-            if isinstance(part, Half):
+        def spread(part: Split | Array) -> Any:
+            if isinstance(part, Split):
                 return jax.tree.map(slots, part)
             return self._copies(part)
 
-        return jax.tree.map(spread, data, is_leaf=lambda part: isinstance(part, Half))
+        return jax.tree.map(spread, data, is_leaf=lambda part: isinstance(part, Split))
 
     def spread_batch(self, batch: Data) -> Data:
         """Arrays ``[B, ...]`` with a leading device axis: each has its rows.
@@ -156,7 +156,7 @@ class Devices(NamedTuple):
         return jax.tree.map(rows, batch)
 
     def gather_slots(self, part: Array) -> Array:
-        """``[T, B, ...]`` of a `Half`, from what `spread_data` has made of it."""
+        """``[T, B, ...]`` of a `Split`, from what `spread_data` has made of it."""
         if self.number == 1:
             return part
         parts = jnp.moveaxis(_together(part), 0, 1)  # [T, n, B/n, ...]

@@ -20,15 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from nasjax import environment, locks
 from nasjax.base import InputError, RunError
-from nasjax.events import Events
-from nasjax.files import PART, replacing
-from nasjax.files import safe_name as safe_name
-from nasjax.files import write_atomically as write_atomically
 from nasjax.genotype import Genotype
-from nasjax.identity import Identity, check
-from nasjax.identity import differences as differences
+from nasjax.runtime import environment, locks
+from nasjax.runtime.events import Events
+from nasjax.runtime.files import PART, replacing
+from nasjax.runtime.files import safe_name as safe_name
+from nasjax.runtime.files import write_atomically as write_atomically
+from nasjax.runtime.identity import Identity, check
+from nasjax.runtime.identity import differences as differences
 
 _LOCK = ".lock"
 

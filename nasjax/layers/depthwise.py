@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from nasjax.base import Array
-from nasjax.primitives.common import (
+from nasjax.layers.common import (
     expand,
     strided_size,
     tap,

@@ -21,7 +21,7 @@ import numpy as np
 from nasjax.base import InputError
 from nasjax.genotype import parse_arch_str
 from nasjax.genotype_text import read_json
-from nasjax.tabular_sources import (
+from nasjax.tabular.sources import (
     NUM_ARCHITECTURES,
     SPACE,
     Archive,

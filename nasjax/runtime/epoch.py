@@ -16,10 +16,10 @@ from nasjax import losses
 from nasjax.base import Array, Key, Tree
 from nasjax.bilevel import SearchState
 from nasjax.data.augment import Augmentation
-from nasjax.data.batches import Batch, DeviceData, Half, epoch_order, take
-from nasjax.finite import STEPS, all_finite
+from nasjax.data.batches import Batch, DeviceData, Split, epoch_order, take
 from nasjax.methods.base import Method
 from nasjax.objective import Metrics
+from nasjax.runtime.finite import STEPS, all_finite
 from nasjax.supernet import Architecture, Supernet
 
 
@@ -134,7 +134,7 @@ def make_dispatch(
     ) -> tuple[SearchState, Metrics]:
         epoch = state.step // num_steps
 
-        def order(key: Key, half: Half) -> Array:
+        def order(key: Key, half: Split) -> Array:
             return epoch_order(
                 key,
                 half.weights,

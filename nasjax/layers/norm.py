@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from nasjax.base import Array
-from nasjax.primitives.common import apart, expand
+from nasjax.layers.common import expand, no_inline_on_cpu
 
 #: Epsilon of every batch normalisation (spec section 1).
 BATCH_NORM_EPSILON = 1e-5
@@ -106,7 +106,7 @@ def pull_weighted_norm(
     spread = scale  # from what is centred to what is normalised
     if mean is None:
         mean, spread = jnp.zeros_like(scale), jnp.ones_like(scale)
-    total, with_centred = apart(_sums_of_cotangent)(g, wide, mean)
+    total, with_centred = no_inline_on_cpu(_sums_of_cotangent)(g, wide, mean)
     gain = scale * factor.astype(jnp.float32)
     sums = gain[None] * jnp.stack([total, with_centred * spread])
     if moments_bar is not None:
@@ -165,7 +165,7 @@ def _normalise_backward(
     residuals: tuple[Array, Array, Array], cotangent: Array
 ) -> tuple[Array, Array, Array]:
     x, mean, scale = residuals
-    total, with_centred = apart(_sums_of_cotangent)(cotangent, x, mean)
+    total, with_centred = no_inline_on_cpu(_sums_of_cotangent)(cotangent, x, mean)
     return cotangent * expand(scale), -scale * total, with_centred
 
 
@@ -200,7 +200,7 @@ def _affine_backward(
 ) -> tuple[Array, Array, Array]:
     x, scale = residuals
     g, wide = cotangent.astype(jnp.float32), x.astype(jnp.float32)
-    sums = apart(_sums_of_cotangent)(g, wide, jnp.zeros(len(x), jnp.float32))
+    sums = no_inline_on_cpu(_sums_of_cotangent)(g, wide, jnp.zeros(len(x), jnp.float32))
     offset_bar, scale_bar = (total.astype(scale.dtype) for total in sums)
     return cotangent * expand(scale.astype(x.dtype)), scale_bar, offset_bar
 
@@ -230,7 +230,7 @@ def _weighted_backward(
     residuals: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array]:
     x, factor = residuals
-    channels = apart(_products_per_channel)(x, cotangent)
+    channels = no_inline_on_cpu(_products_per_channel)(x, cotangent)
     return weighted(cotangent, factor), channels.sum().astype(factor.dtype)
 
 
@@ -252,7 +252,7 @@ def _raised_forward(x: Array, offset: Array) -> tuple[Array, Array]:
 
 def _raised_backward(offset: Array, cotangent: Array) -> tuple[Array, Array]:
     rows = cotangent.reshape(-1, *cotangent.shape[2:]).astype(jnp.float32)
-    channels = apart(_sum_per_channel)(rows).reshape(len(offset), -1)
+    channels = no_inline_on_cpu(_sum_per_channel)(rows).reshape(len(offset), -1)
     return cotangent, channels.sum(axis=1).astype(offset.dtype)
 
 

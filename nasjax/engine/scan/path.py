@@ -9,17 +9,29 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from nasjax import primitives
+from nasjax import layers
+from nasjax.architecture import Path
 from nasjax.base import Array, Tree
-from nasjax.cell.architecture import Path
-from nasjax.cell.edges import EdgeGroup, merge, pass_by, split
-from nasjax.cell.recompute import no_gradient
-from nasjax.cell.rows import Rows, add_total, put_row, rows_of, so_far, take_row
+from nasjax.engine.scan.edges import (
+    EdgeGroup,
+    bypass_channels,
+    shuffle_channels,
+    split_channels,
+)
+from nasjax.engine.scan.recompute import zero_cotangent
+from nasjax.engine.scan.rows import (
+    Segment,
+    flush_segment,
+    put_row,
+    segment_sum,
+    segments_of,
+    take_row,
+)
 from nasjax.ops import Context, Operation
 from nasjax.space import SearchSpace
 
 
-class Left(NamedTuple):
+class Saved(NamedTuple):
     """What a path leaves for its gradient, beside the output.
 
     Attributes:
@@ -31,11 +43,11 @@ class Left(NamedTuple):
     states: Array | None
 
 
-class Known(NamedTuple):
+class ForwardResult(NamedTuple):
     """What an earlier pass of the same path gave, which its gradient starts from."""
 
     output: Array
-    left: Left
+    left: Saved
 
 
 class _PathLoop(NamedTuple):
@@ -69,20 +81,22 @@ class _Edges(NamedTuple):
         return jax.tree.map(zeros, self.weights), zeros(self.factor)
 
 
-class _Turn(NamedTuple):
+class _EdgeStep(NamedTuple):
     """What a turn of the loop reads: scalars, of all turns in one array."""
 
     number: Any  # of the edge
     source: Any
     target: Any
-    row: Rows  # that it adds to
+    row: Segment  # that it adds to
     runs: Array  # number of its operation, or (the last) of nothing
 
     @staticmethod
-    def of(packed: Array) -> "_Turn":
+    def of(packed: Array) -> "_EdgeStep":
         """The turn of a row ``[7]`` of `_turns`."""
         number, source, target, at, starts, ends, runs = packed
-        return _Turn(number, source, target, Rows(at, starts != 0, ends != 0), runs)
+        return _EdgeStep(
+            number, source, target, Segment(at, starts != 0, ends != 0), runs
+        )
 
 
 class _Bars(NamedTuple):
@@ -126,9 +140,9 @@ def _apply(
     own = weights.get(op.name, {})
     if space.channel_divisor == 1:
         return op.apply(own, x, stride, context)
-    seen, bypass = split(x, space)
+    seen, bypass = split_channels(x, space)
     y = op.apply(own, seen, stride, context)
-    return merge(y, pass_by(bypass, stride), space)
+    return shuffle_channels(y, bypass_channels(bypass, stride), space)
 
 
 def _before_norm(
@@ -155,11 +169,11 @@ def _run(
     if inner is None:
         y = _apply(loop, op, edge, edge.weights, x)
     else:
-        y, *found = primitives.normalised(
+        y, *found = layers.normalised(
             inner(edge.weights, x), axis_name=loop.context.norm_axis
         )
         moments = jnp.stack(found)
-    return total + primitives.weighted(y, edge.factor), moments
+    return total + layers.weighted(y, edge.factor), moments
 
 
 def _pull(
@@ -188,10 +202,10 @@ def _pull(
     run = inner or partial(_apply, loop, op, edge)
     y, pull = jax.vjp(run, edge.weights, x)
     if inner is None:
-        y_bar, factor_bar = jax.vjp(primitives.weighted, y, edge.factor)[1](bar.output)
+        y_bar, factor_bar = jax.vjp(layers.weighted, y, edge.factor)[1](bar.output)
     else:
         mean, scale = moments
-        y_bar, factor_bar = primitives.pull_weighted_norm(
+        y_bar, factor_bar = layers.pull_weighted_norm(
             y,
             scale,
             bar.output,
@@ -247,7 +261,7 @@ def _edges(path: Path, weights: Tree, factor: Array) -> _Edges:
 
 
 def _turns(loop: _PathLoop, path: Path, *, by_source: bool) -> Array:
-    """``[E, 7]``, the turns of a loop over the edges (`_Turn.of`).
+    """``[E, 7]``, the turns of a loop over the edges (`_EdgeStep.of`).
 
     By target, so that a state is finished before it is read; or by source, the last
     first, so that the cotangent of a state is.
@@ -260,7 +274,7 @@ def _turns(loop: _PathLoop, path: Path, *, by_source: bool) -> Array:
     if by_source:
         order = np.lexsort((targets, sources)).astype(np.int32)[::-1]
     sources, targets = sources[order], targets[order]
-    rows = rows_of((sources if by_source else targets).tolist())
+    rows = segments_of((sources if by_source else targets).tolist())
     fixed = np.stack([order, sources, targets, *rows], axis=1)
     runs = jnp.where(path.active, path.operation, loop.space.num_ops)[order]
     return jnp.concatenate([fixed, runs[:, None]], axis=1)
@@ -272,18 +286,18 @@ def _run_edges(
     """The states with every edge's output added, and each operation's moments."""
 
     def run(
-        branch: Callable[..., Any], states: Array, turn: _Turn, total: Array
+        branch: Callable[..., Any], states: Array, turn: _EdgeStep, total: Array
     ) -> Any:
         # A branch takes its state from all of them: what it does first reads it there.
         x = take_row(states if reads is None else reads, turn.source)
-        return branch(edges, turn.number, x, so_far(total, turn.row))
+        return branch(edges, turn.number, x, segment_sum(total, turn.row))
 
     runs = [partial(run, branch) for branch in _branches(loop, _run, _run_nothing)]
 
     def step(carry: tuple[Array, Array], packed: Array) -> tuple[Any, Any]:
-        (states, total), turn = carry, _Turn.of(packed)
+        (states, total), turn = carry, _EdgeStep.of(packed)
         total, moments = lax.switch(turn.runs, runs, states, turn, total)
-        return (add_total(states, total, turn.row), total), moments
+        return (flush_segment(states, total, turn.row), total), moments
 
     start = states, jnp.zeros_like(states[0])
     turns = _turns(loop, path, by_source=False)
@@ -305,21 +319,23 @@ def _pull_edges(
     """
     inside, cotangent = not loop.group.from_inputs, cotangents.output
 
-    def pull(branch: Callable[..., Any], bars: Array, turn: _Turn, total: Array) -> Any:
+    def pull(
+        branch: Callable[..., Any], bars: Array, turn: _EdgeStep, total: Array
+    ) -> Any:
         own = (take_row(one, turn.number) for one in (moments, cotangents.moments))
         found, moments_bar = own
         bar = _Bars(moments_bar, take_row(bars if inside else cotangent, turn.target))
-        x, total = take_row(kept, turn.source), so_far(total, turn.row)
+        x, total = take_row(kept, turn.source), segment_sum(total, turn.row)
         return branch(edges, turn.number, x, found, bar, total)
 
     pulls = [partial(pull, branch) for branch in _branches(loop, _pull, _pull_nothing)]
 
     def step(carry: tuple[Array, Array, Tree], packed: Array) -> Any:
-        (bars, total, found), turn = carry, _Turn.of(packed)
+        (bars, total, found), turn = carry, _EdgeStep.of(packed)
         total, one = lax.switch(turn.runs, pulls, bars, turn, total)
         put = partial(put_row, at=turn.number)
         found = jax.tree.map(put, found, one)
-        return (add_total(bars, total, turn.row), total, found), None
+        return (flush_segment(bars, total, turn.row), total, found), None
 
     bars = cotangent if inside else jnp.zeros_like(kept)
     found = jax.tree.map(jnp.zeros_like, (edges.weights, edges.factor))
@@ -374,7 +390,7 @@ def _path_backward(
         loop, path, edges, kept, moments, _Bars(moments_bar, cotangent)
     )
     # Path's own cotangent is for its integers and keys; its weight came as `factor`.
-    path_bar = jax.tree.map(no_gradient, path)
+    path_bar = jax.tree.map(zero_cotangent, path)
     if loop.group.from_inputs:
         return path_bar, weights_bar, factor_bar, bars, cotangent, None
     return path_bar, weights_bar, factor_bar, None, bars, None

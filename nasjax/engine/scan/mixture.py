@@ -7,18 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from nasjax import primitives
+from nasjax import layers
+from nasjax.architecture import Drop, Mixture
 from nasjax.base import Array, Tree
-from nasjax.cell.architecture import Drop, Mixture
-from nasjax.cell.edges import (
+from nasjax.engine.scan.edges import (
     EdgeGroup,
     add_to_state,
-    merge,
-    pass_by,
-    split,
+    bypass_channels,
+    shuffle_channels,
+    split_channels,
     take_state,
 )
-from nasjax.cell.recompute import recomputed_switch
+from nasjax.engine.scan.recompute import recomputed_switch
 from nasjax.ops import Context, Operation
 from nasjax.space import SearchSpace
 
@@ -54,10 +54,10 @@ def run_mixture(
         read, positions, drop = row
         if reads is None:  # then it is the number of a state, which may still grow
             read, states = take_state(states, read)
-        x, bypass = split(read, space)
+        x, bypass = split_channels(read, space)
         noisy = context._replace(drop=drop)
         pooled = tuple(_shared_output(op, x, group.stride, noisy) for _, op in shared)
-        passed = (pass_by(bypass, group.stride),) if len(bypass) else ()
+        passed = (bypass_channels(bypass, group.stride),) if len(bypass) else ()
 
         def edge_step(states: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
             target, position = pair
@@ -105,17 +105,16 @@ def _mixed_edge(
     that pass by (none, or one array), which count for every operation.
     """
     terms = [
-        primitives.weighted(y, factors[i])
-        for (i, _), y in zip(shared, pooled, strict=True)
+        layers.weighted(y, factors[i]) for (i, _), y in zip(shared, pooled, strict=True)
     ]
     for i, op in own:
         y = op.apply(weights[op.name], x, stride, context)
-        terms.append(primitives.weighted(y, factors[i]))
+        terms.append(layers.weighted(y, factors[i]))
     mixed = sum(terms[1:], terms[0])
     if not passed:
         return mixed
     bypass = passed[0] * factors.sum().astype(mixed.dtype)
-    return merge(mixed, bypass, space)
+    return shuffle_channels(mixed, bypass, space)
 
 
 def _no_edge(

@@ -58,7 +58,7 @@ def strided_size(x: Array, stride: int) -> tuple[int, int]:
     return -(-x.shape[1] // stride), -(-x.shape[2] // stride)
 
 
-def apart(function: Callable[..., T], *static: str) -> Callable[..., T]:
+def no_inline_on_cpu(function: Callable[..., T], *static: str) -> Callable[..., T]:
     """The function as a call of its own, which a CPU compiler fuses with nothing.
 
     For products and reductions of ``[C, H, W, B]`` as a matrix. The compiler would fuse

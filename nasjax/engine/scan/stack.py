@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from nasjax.architecture import Mixture, Path
 from nasjax.base import Array, Tree
-from nasjax.cell import Known, Left, Mixture, Path, no_gradient, once_there
-from nasjax.cell.rows import put_row, take_row
+from nasjax.engine.scan import ForwardResult, Saved, run_after, zero_cotangent
+from nasjax.engine.scan.rows import put_row, take_row
 
 #: The newest outputs that a cell may read, oldest first: two in DARTS, else one.
 States = tuple[Array, ...]
@@ -47,7 +48,7 @@ class Stage(NamedTuple):
     cell_type: str
     shape: Callable[[States], tuple[int, ...]]
     begin: Callable[[Tree, States], Begun]
-    run: Callable[..., tuple[Array, Left]]
+    run: Callable[..., tuple[Array, Saved]]
 
 
 class StageWeights(NamedTuple):
@@ -122,7 +123,7 @@ def _mixed_stage(
 
 def _only_cell(
     stage: Stage, weights: StageWeights, entries: Tree, start: Start, runs: Any
-) -> tuple[Array, Left]:
+) -> tuple[Array, Saved]:
     """What the cell of a stage of one gives; it needs no loop."""
     own = jax.tree.map(lambda leaf: leaf[0], weights.edges)
     first = jnp.zeros((), jnp.int32)
@@ -162,7 +163,7 @@ class _Outputs(NamedTuple):
     """What a stage's cells gave, and left for their gradient, stacked."""
 
     stacked: Array
-    left: Left
+    left: Saved
 
     def after(self, states: States) -> States:
         """The states after the stage, given those before it."""
@@ -228,7 +229,7 @@ def _run_stage(
         stacked = jax.tree.map(lambda leaf: leaf[None], left)
         return _Outputs(only[None], stacked)
 
-    def step(outputs: Array, cell: tuple[Tree, Array]) -> tuple[Array, Left]:
+    def step(outputs: Array, cell: tuple[Tree, Array]) -> tuple[Array, Saved]:
         own, number = cell
         reads = _reads(start, outputs, number)
         output, left = stage.run(around, own, entries, number, reads, path)
@@ -279,14 +280,14 @@ def _paths_backward(
             ran[index],
             bars,
         )
-        own, factor_bar, begun_bar, bars = once_there(bars[-1], pull)
+        own, factor_bar, begun_bar, bars = run_after(bars[-1], pull)
         factor_bars[kind] = jax.tree.map(jnp.add, factor_bars[kind], factor_bar)
         weight_bars.append(own)
     first_bars = list(map(jnp.zeros_like, first))
     for place, bar in zip(stack.places, bars, strict=True):
         if bar is not None:
             first_bars[place] += bar
-    path_bars = jax.tree.map(no_gradient, paths)  # theirs came as factors
+    path_bars = jax.tree.map(zero_cotangent, paths)  # theirs came as factors
     weight_bars.reverse()
     return tuple(weight_bars), factor_bars, path_bars, tuple(first_bars), begun_bar
 
@@ -313,7 +314,7 @@ def _pull_stage(
     (entries, start), pull_begin, outputs = ran
 
     def run(
-        shared: Tree, own: Tree, reads: Start, *, number: Array, known: Known
+        shared: Tree, own: Tree, reads: Start, *, number: Array, known: ForwardResult
     ) -> Array:
         around, factors, entries = shared
         runs = _with_factors(path, factors)
@@ -350,7 +351,7 @@ def _pull_only(
     """Cotangents of a stage of one cell."""
     own = jax.tree.map(lambda leaf: leaf[0], edges)
     left = jax.tree.map(lambda leaf: leaf[0], outputs.left)
-    known = Known(outputs.stacked[0], left)
+    known = ForwardResult(outputs.stacked[0], left)
     only = partial(run, number=jnp.zeros((), jnp.int32), known=known)
     shared_bar, own_bar, start_bar = jax.vjp(only, shared, own, start)[1](bars[-1])
     return shared_bar, jax.tree.map(lambda leaf: leaf[None], own_bar), start_bar
@@ -367,13 +368,13 @@ def _pull_loop(
     """Cotangents of a stage's loop, cell after cell from the last."""
 
     def step(
-        carry: tuple[States, Tree], cell: tuple[Tree, Array, Left]
+        carry: tuple[States, Tree], cell: tuple[Tree, Array, Saved]
     ) -> tuple[Any, Tree]:
         bars, totals = carry
         own, number, left = cell
         reads = _reads(start, outputs.stacked, number)
         output = take_row(outputs.stacked, number)
-        again = partial(run, number=number, known=Known(output, left))
+        again = partial(run, number=number, known=ForwardResult(output, left))
         _, pull = jax.vjp(again, shared, own, reads)
         shared_bar, own_bar, reads_bar = pull(bars[-1])
         totals = jax.tree.map(jnp.add, totals, shared_bar)

@@ -1,0 +1,1 @@
+"""The host side of a run: loop, devices, processes, checkpoints, folders."""
