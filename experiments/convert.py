@@ -26,6 +26,11 @@ how; for others give ``--mean`` and ``--std`` of each channel in units of [0, 1]
 in one line.
 """
 
+from experiments.launch import environment
+
+if __name__ == "__main__":
+    environment.ready()
+
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +40,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import app
+from experiments.launch import app
 from nasjax import genotypes
 from nasjax.base import InputError, Tree
 from nasjax.genotype import Genotype

@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import app
+from experiments.launch import app
 from nasjax import genotypes, network
 from nasjax.base import InputError
 from nasjax.genotype import Genotype

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import app
+from experiments.launch import app
 from nasjax import genotypes
 from nasjax.base import InputError
 from nasjax.genotype_text import clean

@@ -8,6 +8,11 @@ that of the mixture (DARTS, which is always measured first). ``msg_das_unguided`
 MSG-DAS without super-net guidance. A compilation takes about a minute on two cores.
 """
 
+from experiments.launch import environment
+
+if __name__ == "__main__":
+    environment.ready()
+
 import json
 import sys
 import time
@@ -17,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
-from experiments import app, devices
+from experiments.launch import app, devices
 from nasjax import bilevel, methods, optimizers, schedules, spaces, supernet
 from nasjax.base import InputError
 from nasjax.data.batches import Batch

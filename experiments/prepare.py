@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from experiments import app
+from experiments.launch import app
 from nasjax.base import InputError
 from nasjax.data.imagenet import NAME as IMAGENET
 from nasjax.data.imagenet import prepare_imagenet

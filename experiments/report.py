@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from experiments import app
+from experiments.launch import app
 from nasjax.base import InputError
 from nasjax.report import write_report
 

@@ -19,6 +19,11 @@ nothing. Exit codes: 0 done, 1 the loss is no number any more, 2 bad input, 143 
 stopped by SIGTERM or SIGINT after a checkpoint.
 """
 
+from experiments.launch import environment
+
+if __name__ == "__main__":
+    environment.ready()
+
 import hashlib
 import json
 import re
@@ -29,8 +34,8 @@ from typing import Any
 
 from absl import flags
 
-from experiments import app, build_training, epochs, launch, processes
-from experiments.signals import StopRequest
+from experiments.launch import app, build_training, epochs, processes, runs
+from experiments.launch.signals import StopRequest
 from nasjax import genotypes, retrain
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
@@ -39,7 +44,7 @@ from nasjax.retrain.training import RESULT, WEIGHTS
 from nasjax.runtime.progress import ConsoleProgress
 from nasjax.runtime.workdir import Workdir
 
-flags.adopt_module_key_flags(launch)  # --help tells of them too
+flags.adopt_module_key_flags(runs)  # --help tells of them too
 _DEFAULT = "experiments/configs/retrain_digits.py"
 
 _GENOTYPE = flags.DEFINE_string(
@@ -104,24 +109,24 @@ def main(argv: Sequence[str]) -> int:
     genotype, name = read_genotype(_GENOTYPE.value)
     # The genotype is part of what the run is: another one is another run.
     own = {"genotype": json.loads(genotype.to_json())}
-    config: dict[str, Any] = own | launch.CONFIG.value.to_dict()
-    default = launch.default_workdir(
-        launch.config_file(), name, seed=config["seed"], fields=launch.overridden()
+    config: dict[str, Any] = own | runs.CONFIG.value.to_dict()
+    default = runs.default_workdir(
+        runs.config_file(), name, seed=config["seed"], fields=runs.overridden()
     )
-    workdir = Workdir(launch.WORKDIR.value or default, result=RESULT)
-    if launch.is_finished(workdir, config):
+    workdir = Workdir(runs.WORKDIR.value or default, result=RESULT)
+    if runs.is_finished(workdir, config):
         return 0
-    with launch.preparing(workdir.folder):
+    with runs.preparing(workdir.folder):
         parts = build_training.all_parts(
             config,
             genotype,
-            num_devices=launch.DEVICES.value,
-            tell=launch.tell_read,
+            num_devices=runs.DEVICES.value,
+            tell=runs.tell_read,
         )
         training, budget = retrain.prepare(*parts, seed=config["seed"])
-    launch.begin(workdir, config, budget, started=started)
+    runs.begin(workdir, config, budget, started=started)
     workdir.write_genotype(genotype)
-    return launch.finish(
+    return runs.finish(
         workdir,
         config,
         "train",
@@ -132,7 +137,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _runs(training: retrain.Training, workdir: Workdir, config: dict[str, Any]) -> Any:
-    """The training as `launch.finish` calls it."""
+    """The training as `runs.finish` calls it."""
     block = config["train"]
 
     def run(stop: StopRequest) -> retrain.Result | None:
@@ -142,7 +147,7 @@ def _runs(training: retrain.Training, workdir: Workdir, config: dict[str, Any]) 
             progress=ConsoleProgress(group="", valid="valid accuracy"),
             steps_per_dispatch=block["steps_per_dispatch"],
             evaluate_every=block["evaluate_every"],
-            checkpoint_minutes=launch.MINUTES.value,
+            checkpoint_minutes=runs.MINUTES.value,
             stop=stop,
         )
 

@@ -6,17 +6,22 @@
 Without flags: STC-NAS on scikit-learn's handwritten digits, offline. The same
 command again goes on where it was stopped; a finished run says so and changes
 nothing. Several processes, on one machine or many, make one run by this command and
-the flags of `experiments.processes`. Exit codes: 0 done, 1 it cannot go on (the loss is
-no number any more, no room on the disk, no memory), 2 bad input, 143 or 130 stopped by
-SIGTERM or SIGINT after a checkpoint.
+the flags of `experiments.launch.processes`. Exit codes: 0 done, 1 it cannot go on (the
+loss is no number any more, no room on the disk, no memory), 2 bad input, 143 or 130
+stopped by SIGTERM or SIGINT after a checkpoint.
 
 ``--config.search.num_seeds=S`` searches S seeds in one program, each into a folder of
-its own below the workdir (`experiments.seeds`).
+its own below the workdir (`experiments.launch.seeds`).
 
 In the space of NAS-Bench-201, ``--nasbench201=accuracies.csv`` (or the variable
 ``NASJAX_NASBENCH201``) looks up what is found: printed, in ``lookup.json`` and in the
 report.
 """
+
+from experiments.launch import environment
+
+if __name__ == "__main__":
+    environment.ready()
 
 import os
 import sys
@@ -26,8 +31,8 @@ from typing import Any
 
 from absl import flags
 
-from experiments import app, build, launch, processes, seeds
-from experiments.signals import StopRequest
+from experiments.launch import app, build, processes, runs, seeds
+from experiments.launch.signals import StopRequest
 from nasjax import search, tabular
 from nasjax.analysis.probes import Analysis
 from nasjax.base import InputError
@@ -37,7 +42,7 @@ from nasjax.runtime import budget as budgets
 from nasjax.runtime.progress import ConsoleProgress
 from nasjax.runtime.workdir import Workdir, write_atomically
 
-flags.adopt_module_key_flags(launch)  # --help tells of them too
+flags.adopt_module_key_flags(runs)  # --help tells of them too
 flags.adopt_module_key_flags(processes)
 _DEFAULT = "experiments/configs/stc_nas_darts_digits.py"
 
@@ -61,32 +66,32 @@ def main(argv: Sequence[str]) -> int:
 
 def _main() -> int:
     started = time.perf_counter()
-    config, plan = seeds.plan(launch.CONFIG.value.to_dict())
+    config, plan = seeds.plan(runs.CONFIG.value.to_dict())
     if plan.number > 1:
         processes.refuse("a search of several seeds")
         return seeds.search_all(config, plan, table=_table, tell=_tell)
-    default = launch.default_workdir(
-        launch.config_file(), seed=config["seed"], fields=launch.overridden()
+    default = runs.default_workdir(
+        runs.config_file(), seed=config["seed"], fields=runs.overridden()
     )
-    workdir = launch.open_workdir(launch.WORKDIR.value or default)
+    workdir = runs.open_workdir(runs.WORKDIR.value or default)
 
     def tell() -> None:
         genotype = Genotype.from_json(workdir.genotype.read_text())
         _tell(workdir, genotype, _table(genotype.space))
 
-    if launch.is_finished(workdir, config, tell=tell):
+    if runs.is_finished(workdir, config, tell=tell):
         return 0
-    with launch.preparing(workdir.folder):
+    with runs.preparing(workdir.folder):
         task, budget, table, analyses = _prepare(config)
     primitives = list(task.net.space.primitives)
-    launch.begin(workdir, config, budget, started=started, primitives=primitives)
+    runs.begin(workdir, config, budget, started=started, primitives=primitives)
     return _search(
         task,
         workdir,
         config,
         table,
         analyses,
-        minutes=launch.MINUTES.value,
+        minutes=runs.MINUTES.value,
         needed=budget.peak_bytes,
     )
 
@@ -97,10 +102,10 @@ def _prepare(
     search.Search, budgets.Budget, tabular.NASBench201 | None, Sequence[Analysis]
 ]:
     """Check every field, compile, and measure."""
-    parts = build.all_parts(config, num_devices=launch.DEVICES.value)
+    parts = build.all_parts(config, num_devices=runs.DEVICES.value)
     table = _table(parts.net.space.name)
     analyses = build.analyses(config, table)
-    launch.tell_read(parts.reading)
+    runs.tell_read(parts.reading)
     task, budget = search.prepare(
         parts.net,
         parts.method,
@@ -181,7 +186,7 @@ def _search(
     def last(genotype: Genotype) -> str:
         return result_line(workdir, genotype)
 
-    return launch.finish(workdir, config, "search", run, tell, needed=needed, last=last)
+    return runs.finish(workdir, config, "search", run, tell, needed=needed, last=last)
 
 
 def result_line(workdir: Workdir, genotype: Genotype) -> str:

@@ -10,6 +10,11 @@ synthetic JPEGs in memory, of the mean size of ImageNet's, 500×375 pixels, and 
 (its: 108). Exit code 2: bad input, told in one line.
 """
 
+from experiments.launch import environment
+
+if __name__ == "__main__":
+    environment.ready()
+
 import io
 import json
 import time
@@ -19,7 +24,7 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from experiments import app
+from experiments.launch import app
 from nasjax.base import InputError
 from nasjax.data.encoded import Encoded, open_tfds
 from nasjax.data.jitter import IMAGENET_JITTER, ColorJitter

@@ -14,6 +14,11 @@ SLURM array and leaves; ``--gather`` makes the table from the workdirs and runs 
 Exit codes: 0 every run has a result, 1 some have none, 2 bad input, 143 or 130 stopped.
 """
 
+from experiments.launch import environment
+
+if __name__ == "__main__":
+    environment.ready()
+
 import ast
 import os
 import sys
@@ -25,8 +30,8 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import app, devices, epochs, folders, jobs, plan
-from experiments.signals import StopRequest
+from experiments.launch import app, devices, epochs, folders, jobs, plan
+from experiments.launch.signals import StopRequest
 from nasjax import tabular
 from nasjax.base import InputError
 from nasjax.report import comparison, forms

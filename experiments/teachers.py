@@ -10,6 +10,11 @@ after the warm-up, a step of each in turn; ``cpu_seconds`` are those of all thre
 which other programs on the machine change less.
 """
 
+from experiments.launch import environment
+
+if __name__ == "__main__":
+    environment.ready()
+
 import json
 import statistics
 from collections.abc import Callable, Sequence
@@ -18,8 +23,8 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import app
 from experiments.benchmark import nasjax_side, timing
+from experiments.launch import app
 from nasjax import methods, spaces, supernet
 from nasjax.base import InputError
 from nasjax.methods.base import Method

@@ -3,7 +3,7 @@
 import os
 import pathlib
 
-from experiments.calls import with_shared_calls
+from experiments.launch.xla_flags import with_shared_calls
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from experiments.calls import with_shared_calls
+from experiments.launch.xla_flags import with_shared_calls
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -66,7 +66,7 @@ def launch(*flags: str, **settings: Any) -> Ended:
 #: once. JAX has no threads yet, so that a fork of it is whole.
 _SERVER = """
 import json, os, runpy, signal, sys, traceback
-import experiments.build, nasjax.report, nasjax.search, sklearn.datasets
+import experiments.launch.build, nasjax.report, nasjax.search, sklearn.datasets
 from jax._src import xla_bridge
 assert not xla_bridge.backends_are_initialized()
 print("ready", flush=True)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from experiments import build
 from experiments.configs import base
+from experiments.launch import build
 from nasjax import losses
 from nasjax.analysis import derived_architecture, probes
 from nasjax.base import InputError

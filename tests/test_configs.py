@@ -14,7 +14,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from experiments import build
+from experiments.launch import build
 from nasjax import methods
 from nasjax.architecture import Drop, Path
 from nasjax.base import InputError

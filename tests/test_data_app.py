@@ -10,7 +10,7 @@ LAUNCHER = """
 import pathlib, sys
 from absl import flags
 from ml_collections import config_flags
-from experiments import app
+from experiments.launch import app
 from nasjax.base import InputError, RunError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, lock_config=True)

@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import build, build_data, build_training
 from experiments.configs import (
     darts_nasbench201_digits,
     retrain_nasbench201_digits,
 )
+from experiments.launch import build, build_data, build_training
 from nasjax.base import InputError
 from nasjax.data import Dataset, take
 from nasjax.data.batches import Split

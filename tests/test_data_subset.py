@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import build
 from experiments.configs import stc_nas_darts_imagenet
+from experiments.launch import build
 from nasjax.base import InputError
 from nasjax.data import load_halves, open_tfds, prepare_imagenet
 from nasjax.data.crops import central_crop

@@ -7,8 +7,9 @@ import runpy
 import numpy as np
 import pytest
 
-from experiments import epochs, plan, study
+from experiments import study
 from experiments.configs.papers import base
+from experiments.launch import epochs, plan
 from experiments.retrain import read_genotype
 from nasjax import spaces, tabular
 from nasjax.base import InputError

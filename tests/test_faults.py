@@ -191,7 +191,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(
 _GREEDY = """
 import pathlib, resource
 import jax, jax.numpy as jnp
-from experiments import app
+from experiments.launch import app
 from nasjax.runtime import budget
 
 def main(argv):

@@ -7,7 +7,7 @@ import runpy
 
 import pytest
 
-from experiments import build, plan
+from experiments.launch import build, plan
 from nasjax.base import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from experiments import paths
+from experiments.launch import paths
 from tests.launching import ROOT, environment
 
 #: Gives every flag of a text or a list of every launcher a path with ``~``.
 PROGRAM = """
 import importlib, json, os, sys
 from absl import flags
-from experiments import app, paths
+from experiments.launch import app, paths
 from experiments import search, retrain, study, report, cost, convert, lookup  # first
 from experiments import prepare, streaming, memory
 import experiments.benchmark.__main__

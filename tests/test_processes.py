@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from experiments import processes
+from experiments.launch import processes
 from nasjax.runtime import checkpoint
 from tests.kill_test import arguments, differences, last_step
 from tests.launching import Ended, Launcher, launch, start, wait

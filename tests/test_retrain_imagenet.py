@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from experiments import build_training
 from experiments.configs import retrain_cifar10, retrain_imagenet
+from experiments.launch import build_training
 from nasjax import retrain
 from nasjax.base import InputError
 from nasjax.data import prepare_imagenet

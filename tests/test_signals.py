@@ -15,7 +15,7 @@ from tests.launching import ROOT, environment
 _BUSY = """
 import sys, time
 import numpy as np
-from experiments.signals import StopRequest
+from experiments.launch.signals import StopRequest
 
 size = int(sys.argv[1])
 a = np.ones((size, size))
@@ -93,7 +93,7 @@ def test_a_second_sigterm_changes_nothing(quick):
 
 
 def test_afterwards_the_handlers_are_those_of_before():
-    from experiments.signals import StopRequest
+    from experiments.launch.signals import StopRequest
 
     before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
     with StopRequest() as stop:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from experiments import folders, launch
+from experiments.launch import folders, runs
 from tests.launching import ROOT, Ended, Launcher, environment, wait
 
 CONFIGS = ROOT / "experiments/configs"
@@ -44,7 +44,7 @@ ASKED = ["cuda", "gpu", "tpu", "rocm", "nonsense", "cdua", "cuda,cpu", "cpu,nons
 )
 def test_a_backend_that_does_not_start_is_one_line(tmp_path):
     asked = {
-        name: begin("experiments.devices", JAX_PLATFORMS=name) for name in ASKED
+        name: begin("experiments.launch.devices", JAX_PLATFORMS=name) for name in ASKED
     } | {"tpu of a search": begin(
         "experiments.search", f"--workdir={tmp_path / 'run'}", JAX_PLATFORMS="tpu"
     )}  # fmt: skip
@@ -67,7 +67,7 @@ def test_a_gpu_that_this_jaxlib_cannot_use_is_told(tmp_path, asked):
     seen.write_text("#!/bin/sh\n")
     seen.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    ended = wait(begin("experiments.devices", JAX_PLATFORMS=asked, PATH=path))
+    ended = wait(begin("experiments.launch.devices", JAX_PLATFORMS=asked, PATH=path))
     assert ended.code == 0
     assert re.match(r"device   cpu: 1 × cpu, \d+ cores; the NVIDIA GPU", ended.out)
     assert 'pip install -e ".[cuda12]"' in ended.out
@@ -92,7 +92,7 @@ NAMES = {
 
 @pytest.mark.parametrize("fields", NAMES)
 def test_a_folder_is_named_by_what_was_overridden(fields):
-    found = launch.default_workdir("x/a.py", seed=0, fields=dict(fields))
+    found = runs.default_workdir("x/a.py", seed=0, fields=dict(fields))
     assert found.parent == pathlib.Path("runs")
     assert re.fullmatch(NAMES[fields], found.name)
     assert re.fullmatch(r"[\w.=+-]{1,140}", found.name, re.ASCII)
@@ -162,11 +162,11 @@ def test_trainings_seeds_and_studies_are_named_likewise(tmp_path, launcher):
 
 TWICE = """
 import pathlib, sys, time
-from experiments import compiled
-from experiments.stages import Stages
+from experiments.launch import compilation_cache
+from experiments.launch.stages import Stages
 import jax, jax.numpy as jnp
 if sys.argv[1:]:
-    compiled.use_cache(pathlib.Path(sys.argv[1]))
+    compilation_cache.use_cache(pathlib.Path(sys.argv[1]))
 
 def dispatch(x):
     time.sleep(0.6)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from experiments import jobs
+from experiments.launch import jobs
 from nasjax.base import InputError
 from tests.conftest import CACHE
 from tests.launching import ROOT, environment

@@ -4,8 +4,9 @@ import pathlib
 
 import pytest
 
-from experiments import jobs, plan, study
+from experiments import study
 from experiments.configs.papers import base
+from experiments.launch import jobs, plan
 from nasjax import tabular
 from nasjax.base import InputError
 

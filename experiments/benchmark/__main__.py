@@ -16,6 +16,11 @@ A search step counts the images of both its batches. ``--against=torch`` needs t
 extra ``bench``. docs/performance.md says what is measured and why.
 """
 
+from experiments.launch import environment
+
+if __name__ == "__main__":
+    environment.ready()
+
 import json
 import sys
 from collections.abc import Sequence
@@ -24,8 +29,8 @@ from typing import Any
 
 from absl import flags
 
-from experiments import app, devices
 from experiments.benchmark import suite, table
+from experiments.launch import app, devices
 
 _WHAT = flags.DEFINE_enum(
     "what", "search_step", [*suite.MEASUREMENTS, "table"], "What is measured."

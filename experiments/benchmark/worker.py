@@ -4,6 +4,11 @@
 with a JSON object on its standard output.
 """
 
+from experiments.launch import environment
+
+if __name__ == "__main__":
+    environment.ready()
+
 import importlib
 import json
 import os

@@ -11,8 +11,8 @@ def relu(x: Array) -> Array:
     """``max(x, 0)``, whose derivative at 0 is 0.
 
     `jax.nn.relu` is a jitted function: a call of its own, which a CPU compiler that
-    shares calls (`experiments.calls`) fuses with nothing. This is a part of what is
-    around it.
+    shares calls (`experiments.launch.xla_flags`) fuses with nothing. This is a part of
+    what is around it.
     """
     # With a scalar: of an array of zeros JAX would keep one for each turn of a loop.
     return lax.max(x, _zero(x))

@@ -9,7 +9,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import paths
+from experiments.launch import paths
 from nasjax.runtime.workdir import safe_name
 
 #: Of a folder's name, before the seed; a longer one is cut and given a digest.

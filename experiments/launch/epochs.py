@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import build
+from experiments.launch import build
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
 from nasjax.report.workdir import Run

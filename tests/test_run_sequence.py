@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from experiments import chain, jobs, plan
 from experiments.configs.papers import base
+from experiments.launch import jobs, plan, run_sequence
 from nasjax.base import InputError
 from nasjax.report import study
 from tests.launching import ROOT, environment
@@ -20,7 +20,7 @@ DIGITS = "experiments/configs/darts_nasbench201_digits.py:smoke"
 
 def start(*arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "experiments.chain", *arguments],
+        [sys.executable, "-m", "experiments.launch.run_sequence", *arguments],
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
@@ -58,8 +58,9 @@ def test_the_launches_are_stopped_with_it(tmp_path):
 
 def test_arguments_go_in_and_out():
     found = jobs.chain(("-m", "a", "--x=1"), ("-m", "b"))
-    assert found == ("-m", "experiments.chain", "-m", "a", "--x=1", "+", "-m", "b")
-    assert chain.launches(found[2:]) == [["-m", "a", "--x=1"], ["-m", "b"]]
+    assert found[:2] == ("-m", "experiments.launch.run_sequence")
+    assert found[2:] == ("-m", "a", "--x=1", "+", "-m", "b")
+    assert run_sequence.launches(found[2:]) == [["-m", "a", "--x=1"], ["-m", "b"]]
 
 
 # --- in a study -----------------------------------------------------------------
@@ -76,7 +77,7 @@ def test_what_a_search_finds_is_trained_with_its_seed(monkeypatch, tmp_path):
     job, *_ = plan.jobs_of(
         config(retrain=DIGITS, retrain_overrides=("data.pad=0",)), tmp_path
     )
-    search, training = chain.launches(job.command[2:])
+    search, training = run_sequence.launches(job.command[2:])
     assert search[:2] == ["-m", "experiments.search"]
     assert training == [
         "-m",
@@ -96,7 +97,7 @@ def test_the_cells_of_earlier_epochs_are_trained_after_the_last(monkeypatch, tmp
     study = base.study("T", cells=cells, metrics={"seconds": ""}).to_dict()
     job, *_ = plan.jobs_of(study, tmp_path)
     place = f"{tmp_path}/one-seed0"
-    trained = [launch[3:5] for launch in chain.launches(job.command[2:])[1:]]
+    trained = [launch[3:5] for launch in run_sequence.launches(job.command[2:])[1:]]
     assert trained == [
         [f"--genotype={place}", f"--workdir={place}/retrain"],
         [f"--genotype={place}@5", f"--workdir={place}/retrain-epoch5"],

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import calls
+from experiments.launch import xla_flags
 from nasjax import layers, ops, spaces
 
 _SPACES = ("darts", "nasbench201")
@@ -66,7 +66,7 @@ def _passes_of(run, *arguments):
 def _counted(flags: str) -> dict[str, int]:
     root = pathlib.Path(__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, "-c", "from tests import test_calls as t; t.main()"],
+        [sys.executable, "-c", "from tests import test_xla_flags as t; t.main()"],
         cwd=root,
         env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
@@ -82,27 +82,41 @@ def main() -> None:
 
 def test_no_operation_takes_a_pass_more_for_shared_calls():
     plain = _counted("--xla_backend_extra_options=xla_none")
-    shared = _counted(calls.with_shared_calls({})["XLA_FLAGS"])
+    shared = _counted(xla_flags.with_shared_calls({})["XLA_FLAGS"])
     assert plain["darts sep_conv_3x3 1"] > plain["darts avg_pool_3x3 1"] > 3
     more = {k: (n, plain[k]) for k, n in shared.items() if n > plain[k]}
     assert not more
 
 
-@pytest.mark.parametrize("launch", [True, False])
-def test_a_launch_asks_for_them_and_an_import_does_not(launch):
-    name = "-m" if launch else "mine.py"
-    code = f"import os, sys; sys.argv[0] = {name!r}; import experiments; "
-    code += "print(os.environ['XLA_FLAGS'])"
-    tunables = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}  # it is not started anew
+#: What a launch's main does, and what an import of its command does.
+READY = "from experiments.launch import environment; environment.ready()"
+IMPORTED = "import experiments.search"
+
+
+@pytest.mark.parametrize("code", [READY, IMPORTED])
+def test_a_launch_asks_for_them_and_an_import_changes_nothing(code):
+    shown = "import json, os; before = dict(os.environ); "
+    shown += code + "; print(json.dumps([before, dict(os.environ)]))"
     flags = "--xla_force_host_platform_device_count=2"
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | tunables | {"XLA_FLAGS": flags},
+        [sys.executable, "-c", shown],
+        env=os.environ | {"XLA_FLAGS": flags},
         capture_output=True,
         text=True,
         check=True,
     )
-    given = {"XLA_FLAGS": flags}
-    expected = calls.with_shared_calls(given) if launch else given
-    assert done.stdout.split() == expected["XLA_FLAGS"].split()
-    assert flags in expected["XLA_FLAGS"]
+    before, after = json.loads(done.stdout)
+    if code == READY:  # not started anew: the command line is none of a launch
+        before = xla_flags.with_shared_calls(before)
+    assert {k: v for k, v in after.items() if before.get(k) != v} == {}
+    assert flags in after["XLA_FLAGS"].split()
+
+
+@pytest.mark.parametrize(
+    "command", ["search", "retrain", "study", "convert", "benchmark.worker"]
+)
+def test_a_commands_main_readies_its_environment_first(command):
+    root = pathlib.Path(__file__).parents[1]
+    file = root / "experiments" / (command.replace(".", "/") + ".py")
+    found = re.search(r"^if __name__ == .__main__.:\n    (.*)$", file.read_text(), re.M)
+    assert found[1] == "environment.ready()"

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments import app, build, launch
-from experiments.signals import StopRequest
+from experiments.launch import app, build, runs
+from experiments.launch.signals import StopRequest
 from nasjax import search
 from nasjax.analysis.probes import Analysis
 from nasjax.base import InputError
@@ -105,7 +105,7 @@ def search_all(
     waiting = [one for one in every if not _is_finished(one, table, tell)]
     code = 0
     if waiting:
-        with launch.preparing(_folder(config)):
+        with runs.preparing(_folder(config)):
             prepared = _prepare(waiting, plan, table)
         try:
             code = _run(waiting, prepared, tell, started=started)
@@ -122,11 +122,11 @@ def _folder(config: Mapping[str, Any]) -> Path:
     Raises:
       InputError: it is a search's own.
     """
-    default = launch.default_workdir(
-        launch.config_file(), seed=config["seed"], fields=launch.overridden()
+    default = runs.default_workdir(
+        runs.config_file(), seed=config["seed"], fields=runs.overridden()
     )
     name = default.name.removesuffix(f"seed{config['seed']}") + "seeds"
-    folder = Path(launch.WORKDIR.value or default.with_name(name))
+    folder = Path(runs.WORKDIR.value or default.with_name(name))
     if (folder / "config.json").exists():
         raise InputError(
             f"workdir {folder} holds the search of one seed; give another --workdir"
@@ -139,7 +139,7 @@ def _is_finished(one: OfSeed, table: _Table, tell: _Tell) -> bool:
         genotype = Genotype.from_json(one.workdir.genotype.read_text())
         tell(one.workdir, genotype, table(genotype.space))
 
-    return launch.is_finished(one.workdir, one.config, tell=told)
+    return runs.is_finished(one.workdir, one.config, tell=told)
 
 
 class _Prepared(NamedTuple):
@@ -155,7 +155,7 @@ class _Prepared(NamedTuple):
 def _prepare(waiting: Sequence[OfSeed], plan: Plan, table: _Table) -> _Prepared:
     """Check every field, compile, and measure."""
     config = waiting[0].config
-    if (launch.DEVICES.value or 1) > 1 or jax.process_count() > 1:
+    if (runs.DEVICES.value or 1) > 1 or jax.process_count() > 1:
         raise InputError(
             f"search.num_seeds is {plan.number}; several seeds run in one process on "
             "one device: give --num_devices=1, or each seed a launch"
@@ -169,7 +169,7 @@ def _prepare(waiting: Sequence[OfSeed], plan: Plan, table: _Table) -> _Prepared:
     found = table(parts.net.space.name)
     # What a measure has compiled it keeps for one search.
     analyses = [build.analyses(config, found) for _ in waiting]
-    launch.tell_read(parts.reading)
+    runs.tell_read(parts.reading)
     prepared, budget = seeds_lib.prepare(
         parts.net,
         parts.method,
@@ -191,7 +191,7 @@ def _run(
     numbers = ", ".join(str(one.seed) for one in waiting)
     space = prepared.seeds.searches[0].net.space
     for one in waiting:
-        launch.begin(
+        runs.begin(
             one.workdir,
             one.config,
             prepared.budget,
@@ -206,11 +206,11 @@ def _run(
     def tell_broken(seed: int, error: NotFiniteError) -> None:
         broken.append(seed)
         told = NotFiniteError(f"seed {seed}: {error}")
-        launch.tell_not_finite(told, waiting[0].config, "search")
+        runs.tell_not_finite(told, waiting[0].config, "search")
 
     with StopRequest() as stop, budgets.told(prepared.budget.peak_bytes):
-        runs = _searches(waiting, prepared, stop)
-        found = seeds_lib.run(prepared.seeds, runs, broken=tell_broken)
+        running = _searches(waiting, prepared, stop)
+        found = seeds_lib.run(prepared.seeds, running, broken=tell_broken)
     for one in waiting:
         one.workdir.end()
     for one, genotype in zip(waiting, found, strict=True):
@@ -219,7 +219,7 @@ def _run(
             tell(one.workdir, genotype, prepared.table)
             print(f"report   {write_report(one.workdir.folder)}")
         elif one.seed not in broken:
-            launch.tell_stopped(one.workdir)
+            runs.tell_stopped(one.workdir)
     if broken:
         return app.FAILED
     return stop.exit_code if None in found else 0
@@ -246,7 +246,7 @@ def _searches(
             steps_per_dispatch=block["steps_per_dispatch"],
             evaluate_every=block["evaluate_every"],
             analyses=analyses,
-            checkpoint_minutes=launch.MINUTES.value,
+            checkpoint_minutes=runs.MINUTES.value,
             source=one.source,
             stop=stop,
         )

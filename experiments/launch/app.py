@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags
 
-from experiments import devices, paths
+from experiments.launch import devices, paths
 from nasjax.base import InputError, RunError
 
 #: Exit codes; 0 is done, 130 stopped by SIGINT.

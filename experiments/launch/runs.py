@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import app, compiled, devices
-from experiments.folders import config_file, name_of, overridden, words
-from experiments.signals import StopAtOnce, StopRequest
-from experiments.stages import Stages
+from experiments.launch import app, compilation_cache, devices
+from experiments.launch.folders import config_file, name_of, overridden, words
+from experiments.launch.signals import StopAtOnce, StopRequest
+from experiments.launch.stages import Stages
 from nasjax.data.reading import Reading
 from nasjax.report import write_report
 from nasjax.runtime import loop
@@ -104,7 +104,7 @@ def is_finished(
     """
     workdir.check(config)
     if not agreement.any_of(workdir.finished):
-        compiled.use_cache(Path(CACHE.value) if CACHE.value else None)
+        compilation_cache.use_cache(Path(CACHE.value) if CACHE.value else None)
         return False
     if not workdir.writes:
         return True

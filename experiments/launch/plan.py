@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments import build
-from experiments.folders import name_of
-from experiments.jobs import Job, chain, retrain_command, search_command
+from experiments.launch import build
+from experiments.launch.folders import name_of
+from experiments.launch.jobs import Job, chain, retrain_command, search_command
 from nasjax.analysis.statistics import Summary
 from nasjax.base import InputError
 from nasjax.report.study import split_epoch

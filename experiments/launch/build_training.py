@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import build, build_data
+from experiments.launch import build, build_data
 from nasjax import retrain
 from nasjax.base import InputError
 from nasjax.data.reading import Reading

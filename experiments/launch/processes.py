@@ -19,7 +19,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import app
+from experiments.launch import app
 from nasjax.base import InputError, RunError
 
 DISTRIBUTED = flags.DEFINE_bool(

@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from experiments import compiled
+from experiments.launch import compilation_cache
 from tests.launching import ROOT, environment
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from experiments import compiled
-compiled.use_cache(Path(sys.argv[1]))
+from experiments.launch import compilation_cache
+compilation_cache.use_cache(Path(sys.argv[1]))
 import jax
 print(jax.jit(lambda x: x * 3 + 1)(2))
 """
@@ -48,7 +48,7 @@ def test_a_torn_entry_is_compiled_and_written_again(tmp_path):
     again = launch(tmp_path)
     assert (again.stdout, again.stderr) == ("7\n", "")
     assert sorted(tmp_path.glob("*-cache")) == entries
-    assert compiled.drop_torn(tmp_path) == 0
+    assert compilation_cache.drop_torn(tmp_path) == 0
 
 
 @pytest.mark.parametrize(("seconds", "dropped"), [(3600, 1), (7200, 0), (0, 0)])
@@ -58,7 +58,7 @@ def test_only_what_is_new_and_at_rest_is_looked_at(tmp_path, seconds, dropped):
     stamp.touch()
     age(entry, seconds)
     age(stamp, 5400)
-    assert compiled.drop_torn(tmp_path) == dropped
+    assert compilation_cache.drop_torn(tmp_path) == dropped
     assert entry.exists() == (not dropped)
     assert time.time() - stamp.stat().st_mtime < 120
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from experiments import build_data
-from experiments.build_data import augmentation as augmentation
-from experiments.build_data import named as named
+from experiments.launch import build_data
+from experiments.launch.build_data import augmentation as augmentation
+from experiments.launch.build_data import named as named
 from nasjax import methods, optimizers, schedules, spaces, supernet
 from nasjax.analysis import probes
 from nasjax.base import InputError, Schedule

@@ -235,7 +235,7 @@ def retrain_command(
 def chain(*commands: Sequence[str]) -> tuple[str, ...]:
     """Arguments of the interpreter for commands one after another."""
     joined = [argument for command in commands for argument in ("+", *command)]
-    return ("-m", "experiments.chain", *joined[1:])
+    return ("-m", "experiments.launch.run_sequence", *joined[1:])
 
 
 def use_table(path: str) -> None:

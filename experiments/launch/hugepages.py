@@ -4,10 +4,11 @@ XLA takes the memory of a step from the C library and gives it back after the st
 pages of 4 KiB that is half a million page faults a step in a large training, which took
 a third of its time. Linux gives pages of 2 MiB to who asks; glibc asks where
 ``glibc.malloc.hugetlb=1`` stands in the environment that a process starts with, so a
-launch starts itself once more, before anything is imported.
+launch starts itself once more, before anything large is imported.
 """
 
 import contextlib
+import itertools
 import os
 import platform
 import sys
@@ -27,13 +28,18 @@ def take() -> None:
     already what of them is wanted (``GLIBC_TUNABLES=glibc.malloc.hugetlb=0`` for none).
     The process keeps its number.
     """
-    # While Python looks for the module of ``-m`` this is all there is in argv[0].
-    if sys.argv[0] != "-m" or not _are_offered():
+    if not (_is_launch() and _are_offered()):
         return
     environment = with_huge_pages(os.environ)
     if environment != dict(os.environ):
         with contextlib.suppress(OSError):  # then it goes on without
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+def _is_launch() -> bool:
+    """Whether this is a launch; a test may run a main in a process of its own."""
+    pairs = itertools.pairwise(sys.orig_argv)
+    return any(a == "-m" and b.startswith("experiments.") for a, b in pairs)
 
 
 def with_huge_pages(environment: Mapping[str, str]) -> dict[str, str]:

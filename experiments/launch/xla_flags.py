@@ -9,7 +9,6 @@ nothing of this.
 """
 
 import os
-import sys
 from collections.abc import Mapping
 
 _VARIABLE = "XLA_FLAGS"
@@ -18,14 +17,12 @@ _SHARED = "xla_cpu_flatten_after_fusion"
 
 
 def share() -> None:
-    """Ask for it in a ``python -m experiments...``, before JAX is imported.
+    """Ask for it in this process, before JAX compiles anything.
 
-    Does nothing in any other process, and where the variable says already which extra
-    options are wanted (``XLA_FLAGS=--xla_backend_extra_options=xla_none`` for none).
+    Does nothing where the variable says already which extra options are wanted
+    (``XLA_FLAGS=--xla_backend_extra_options=xla_none`` for none).
     """
-    # While Python looks for the module of ``-m`` this is all there is in argv[0].
-    if sys.argv[0] == "-m":
-        os.environ.update(with_shared_calls(os.environ))
+    os.environ.update(with_shared_calls(os.environ))
 
 
 def with_shared_calls(environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,11 +1,17 @@
-"""Launches one after another as one process: a search, then what it found is trained.
+r"""Launches one after another as one process: a search, then what it found is trained.
 
-    python -m experiments.chain -m experiments.search … + -m experiments.retrain …
+    python -m experiments.launch.run_sequence \
+        -m experiments.search … + -m experiments.retrain …
 
 A launch begins once the one before has ended with 0; the exit code is that of the last
 one run. SIGTERM and SIGINT are handed on, so that a launch saves and leaves; the same
 command again goes on with it.
 """
+
+from experiments.launch import environment
+
+if __name__ == "__main__":
+    environment.ready()
 
 import signal
 import subprocess

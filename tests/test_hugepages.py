@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import pages
+from experiments.launch import hugepages
 
 _OFFERED = pytest.mark.skipif(
-    not pages._are_offered(), reason="this system gives no huge pages to who asks"
+    not hugepages._are_offered(), reason="this system gives no huge pages to who asks"
 )
 # Takes memory as XLA does for a step, and shows how the kernel was advised on it.
 _PROBE = """
@@ -45,7 +45,7 @@ def _without_tunables() -> dict[str, str]:
 def test_memory_of_a_process_is_advised_to_be_of_huge_pages() -> None:
     plain = _without_tunables()
     assert "hg" not in _flags_of_memory(plain)
-    assert "hg" in _flags_of_memory(pages.with_huge_pages(plain))
+    assert "hg" in _flags_of_memory(hugepages.with_huge_pages(plain))
 
 
 def _tunables_of_a_launch(environment: dict[str, str], *, wait: float) -> str | None:
@@ -85,14 +85,15 @@ def test_an_import_starts_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("started anew")
 
     monkeypatch.setattr(os, "execve", fail)
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "pytest"])
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    pages.take()
+    hugepages.take()
 
 
 def test_system_without_them_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(pages, "_KERNEL", tmp_path / "enabled")
-    assert not pages._are_offered()
+    monkeypatch.setattr(hugepages, "_KERNEL", tmp_path / "enabled")
+    assert not hugepages._are_offered()
     (tmp_path / "enabled").write_text("always madvise [never]\n")
-    assert not pages._are_offered()
+    assert not hugepages._are_offered()
