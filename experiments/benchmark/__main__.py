@@ -6,6 +6,7 @@
     python -m experiments.benchmark --what=share --method=msg_das [--num_steps=20]
     python -m experiments.benchmark --what=retrain_step [--genotype=DARTS_V2]
     python -m experiments.benchmark --what=depthwise|ring|devices
+    python -m experiments.benchmark --what=compile [--target=h200|a100|v5e] [--hlo=FILE]
     python -m experiments.benchmark --what=table --against=torch [--markdown=FILE]
 
 Each side of each measurement runs in a process of its own, one after the other, that
@@ -13,7 +14,9 @@ starts with nothing compiled. ``seconds_to_first_step`` is tracing, compilation 
 first step; then come ``--num_steps`` that are timed. ``peak_bytes`` is the compiler's
 memory analysis of the step, ``process_peak_bytes`` what the process held at most.
 A search step counts the images of both its batches. ``--against=torch`` needs the
-extra ``bench``. docs/performance.md says what is measured and why.
+extra ``bench``, ``--what=compile`` the packages of ``compile-gpu`` or ``compile-tpu``
+and no device: nothing runs, its figures are the compiler's and a model's.
+docs/performance.md says what is measured and why.
 """
 
 from experiments.launch import environment
@@ -61,6 +64,12 @@ _NAMES = {
         ["float32", "bfloat16"],
         "Of the activations.",
         allow_override=True,
+    ),
+    "target": flags.DEFINE_string(
+        "target", "h200", "Device that --what=compile compiles for: h200, a100, v5e."
+    ),
+    "hlo": flags.DEFINE_string(
+        "hlo", None, "File for the optimised program, with --what=compile."
     ),
     "depthwise": flags.DEFINE_string(
         "depthwise",

@@ -4,8 +4,8 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from experiments.benchmark import machine
-from experiments.benchmark.worker import measure
+from experiments.benchmark import machine, targets
+from experiments.benchmark.worker import attempt, measure
 from nasjax import genotypes, layers, methods, spaces
 from nasjax.base import InputError
 
@@ -40,6 +40,8 @@ class Options(NamedTuple):
       depthwise: form of the depthwise convolution.
       num_steps: timed, after one that is not.
       num_devices: that share a batch.
+      target: that a step is compiled for.
+      hlo: file for the optimised program, with the former; None for none.
       torch: measure PyTorch's side too.
       compile_torch: and `torch.compile`'s.
     """
@@ -54,6 +56,8 @@ class Options(NamedTuple):
     depthwise: str = "auto"
     num_steps: int = 5
     num_devices: int = 4
+    target: str = "h200"
+    hlo: str | None = None
     torch: bool = False
     compile_torch: bool = False
 
@@ -82,6 +86,7 @@ class Options(NamedTuple):
             "method": methods.METHODS,
             "space": spaces.SPACES,
             "depthwise": layers.DEPTHWISE_FORMS,
+            "target": targets.TARGETS,
         }
         for flag, known in choices.items():
             if getattr(self, flag) not in known:
@@ -101,11 +106,7 @@ class Options(NamedTuple):
 def search_step(options: Options) -> Iterator[Line]:
     """The bilevel step of a method."""
     sizes = options.search_sizes()
-    if options.torch and options.method not in _COUNTERPARTS:
-        raise InputError(
-            f"flag --against is 'torch', which has no counterpart of "
-            f"{options.method}, only of {', '.join(_COUNTERPARTS)}"
-        )
+    _check_counterpart(options)
     ours = measure(
         "nasjax",
         "search_step",
@@ -116,6 +117,60 @@ def search_step(options: Options) -> Iterator[Line]:
     head = {"what": "search_step", "method": options.method, **_named(options, sizes)}
     settings = sizes | {"subgraphs": _COUNTERPARTS.get(options.method)}
     yield head | ours | _torch(options, "search_step", settings) | machine.facts()
+
+
+def _check_counterpart(options: Options) -> None:
+    if options.torch and options.method not in _COUNTERPARTS:
+        raise InputError(
+            f"flag --against is 'torch', which has no counterpart of "
+            f"{options.method}, only of {', '.join(_COUNTERPARTS)}"
+        )
+
+
+def compile_step(options: Options) -> Iterator[Line]:
+    """The bilevel step of a method, compiled for a device that need not be there.
+
+    Raises:
+      InputError: the compiler is not installed, or PyTorch has no counterpart.
+    """
+    _check_compiler(options.target)
+    _check_counterpart(options)
+    sizes = options.search_sizes() | {
+        "method": options.method,
+        "depthwise": options.depthwise,
+    }
+    del sizes["num_steps"]
+    head = {"what": "compile", "target": options.target, **sizes}
+    found, why = attempt(
+        "compiler", "step", target=options.target, hlo=options.hlo, **sizes
+    )
+    line: Line = {"compiled": found is not None}
+    line |= {"why": why} if found is None else found
+    if options.torch:
+        kernels = measure(
+            "torch_kernels",
+            "step",
+            space=options.space,
+            num_cells=sizes["num_cells"],
+            subgraphs=_COUNTERPARTS[options.method],
+        )["kernels"]
+        line["torch_kernels"] = kernels
+        seconds = kernels * targets.EAGER_SECONDS_PER_LAUNCH
+        line["modelled_torch_launch_seconds"] = round(seconds, 6)
+    yield head | line | machine.facts()
+
+
+def _check_compiler(target: str) -> None:
+    extra = targets.EXTRA[target]
+    try:
+        found = importlib.util.find_spec(targets.MODULE[extra]) is not None
+    except ModuleNotFoundError:  # of the package around it
+        found = False
+    if not found:
+        raise InputError(
+            f"flag --target is {target!r}, whose compiler is not installed; "
+            f'pip install --no-deps of what the extra "{extra}" of setup.cfg lists'
+        )
 
 
 def share(options: Options) -> Iterator[Line]:
@@ -239,4 +294,5 @@ MEASUREMENTS = {
     "depthwise": depthwise,
     "ring": ring,
     "devices": devices,
+    "compile": compile_step,
 }

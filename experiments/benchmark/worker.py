@@ -22,6 +22,8 @@ from experiments.benchmark.timing import process_peak_bytes
 _SIDES = {
     "nasjax": "experiments.benchmark.nasjax_side",
     "torch": "experiments.benchmark.torch_side",
+    "torch_kernels": "experiments.benchmark.torch_kernels",
+    "compiler": "experiments.benchmark.compile_side",
 }
 
 
@@ -31,7 +33,7 @@ def measure(
     """Run a job in a fresh process, without a cache of compiled programs.
 
     Args:
-      side: "nasjax" or "torch".
+      side: a key of `_SIDES`.
       job: name of a function of the side's module.
       environment: variables of the process, beside those of this one.
       **settings: keyword arguments of the job, as JSON can hold them.
@@ -42,24 +44,63 @@ def measure(
     Raises:
       RuntimeError: the process failed; its own words are on stderr.
     """
+    done = _run(side, job, settings, environment)
+    if done.returncode:
+        raise RuntimeError(
+            f"the process of {side}'s {job} ended with code {done.returncode}"
+        )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def attempt(
+    side: str, job: str, *, environment: Mapping[str, str] = {}, **settings: Any
+) -> tuple[dict[str, Any] | None, str]:
+    """`measure` of a job that may abort its process: what it measured, or why not.
+
+    Returns:
+      What the job measured and "", or None and the line of its words that says why.
+    """
+    done = _run(side, job, settings, environment, stderr=subprocess.PIPE)
+    if not done.returncode:
+        return json.loads(done.stdout.splitlines()[-1]), ""
+    return None, _reason(done.stderr, done.returncode)
+
+
+def _reason(words: str, code: int) -> str:
+    r"""The line that says why a process ended: a failed check's, an error's, the last.
+
+    >>> _reason("F0000 tiling.cc:7] Check failed: a == b\n*** stack\n", -6)
+    'F0000 tiling.cc:7] Check failed: a == b'
+    """
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    for mark in ("Check failed", "Error: "):
+        found = [line for line in lines if mark in line]
+        if found:
+            return found[-1]
+    return lines[-1] if lines else f"the process ended with code {code}"
+
+
+def _run(
+    side: str,
+    job: str,
+    settings: Mapping[str, Any],
+    environment: Mapping[str, str],
+    **pipes: Any,
+) -> subprocess.CompletedProcess[str]:
     variables = {
         **os.environ,
         "JAX_ENABLE_COMPILATION_CACHE": "false",
         **environment,
     }
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "experiments.benchmark.worker"],
         input=json.dumps({"side": side, "job": job, "settings": settings}),
         stdout=subprocess.PIPE,
         text=True,
         env=variables,
         check=False,
+        **pipes,
     )
-    if done.returncode:
-        raise RuntimeError(
-            f"the process of {side}'s {job} ended with code {done.returncode}"
-        )
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
