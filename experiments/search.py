@@ -110,7 +110,7 @@ def _prepare(
         parts.net,
         parts.method,
         parts.data,
-        optimizers=build.both_optimizers(config, parts.data),
+        optimizers=build.both_optimizers(config),
         epochs=config["search"]["epochs"],
         num_devices=parts.devices.number,
         seed=config["seed"],

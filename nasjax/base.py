@@ -24,7 +24,6 @@ backend is free to store them in another physical order. Images enter as
 "Progress" is a fraction of the search, 0 at the first step, 1 at the end.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -34,8 +33,6 @@ Array = jax.Array
 Key = jax.Array
 #: Any nest of arrays.
 Tree = Any
-#: Progress in [0, 1] -> value, the form of every schedule of a method.
-Schedule = Callable[[Array], Array]
 
 
 class InputError(ValueError):

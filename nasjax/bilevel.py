@@ -1,8 +1,13 @@
-"""The bilevel step: alpha on the validation half, then the weights on the train half.
+"""The bilevel step that all methods share (DARTS, Algorithm 1).
 
-One pure function for every method. Source: DARTS Algorithm 1; Eq. 6 for the second
-order. The code of NAS-Bench-201, GDAS's too, trains the weights first in a step, but
-for DARTS of second order (a deviation there).
+    1. alpha:   its gradient of the validation loss, one step of its optimizer,
+                the method's projection                            (`make_arch_step`)
+    2. weights: their gradient of the training loss, one step of their optimizer,
+                what the method remembers                        (`make_weight_step`)
+
+Both losses are in `nasjax.objective`: cross-entropy of the relaxed supernet plus what
+the method adds. The code of NAS-Bench-201, GDAS's too, trains the weights first in a
+step, but for DARTS of second order (a deviation there).
 """
 
 from collections.abc import Callable
@@ -12,16 +17,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from nasjax.base import Array, Key, Tree
 from nasjax.data.batches import Batch
-from nasjax.methods.base import (
-    Alpha,
-    Method,
-    keep_snapshots,
-    no_teacher,
+from nasjax.methods.base import Alpha, Method, keep_snapshots
+from nasjax.objective import (
+    METRICS,
+    Metrics,
+    StepContext,
+    training_loss,
+    validation_loss,
 )
-from nasjax.objective import Loss, LossAux, Metrics, StepContext
+from nasjax.optimizers import over
 from nasjax.supernet import Supernet
 
 
@@ -50,10 +58,260 @@ class SearchState(NamedTuple):
 
 
 class Optimizers(NamedTuple):
-    """The two optimizers of a search, separate optax transformations."""
+    """The two optimizers of a search, separate optax transformations.
+
+    Their learning rates may follow progress, see `nasjax.optimizers`.
+    """
 
     weights: optax.GradientTransformation
     alpha: optax.GradientTransformation
+
+    def over(self, *, steps_per_epoch: int, epochs: int) -> "Optimizers":
+        """The same for a search of so many steps."""
+        length = {"steps_per_epoch": steps_per_epoch, "epochs": epochs}
+        return Optimizers(over(self.weights, **length), over(self.alpha, **length))
+
+
+def init_state(
+    key: Key,
+    net: Supernet,
+    method: Method,
+    *,
+    optimizers: Optimizers,
+    num_examples: int = 0,
+) -> SearchState:
+    """The state before the first step. Consumes the key.
+
+    Args:
+      key: PRNG key.
+      net: the supernet.
+      method: the search method.
+      optimizers: of weights and alpha.
+      num_examples: M, rows of the method's memory.
+    """
+    weights_key, alpha_key, steps_key = jax.random.split(key, 3)
+    weights = net.init(weights_key)
+    alpha = method.init(alpha_key, net.space)
+    return SearchState(
+        step=jnp.zeros((), jnp.int32),
+        weights=weights,
+        alpha=alpha,
+        weight_optimizer=optimizers.weights.init(weights),
+        arch_optimizer=optimizers.alpha.init(alpha),
+        memory=method.init_memory(num_examples, net.settings.num_classes),
+        key=steps_key,
+        snapshots=method.init_snapshots(weights, alpha),
+    )
+
+
+# --- the step -------------------------------------------------------------------
+
+_Carry = tuple[SearchState, Metrics]
+_Pass = Callable[[_Carry], _Carry]
+
+
+def make_step(
+    net: Supernet,
+    method: Method,
+    *,
+    optimizers: Optimizers,
+    steps_per_epoch: int,
+    epochs: int,
+) -> Callable[[SearchState, Batch, Batch], tuple[SearchState, Metrics]]:
+    """The bilevel step of a search, to be jitted by the caller.
+
+    Where the supernet was built with an ``axis_name`` the step runs under a mapping
+    over devices of that name: every loss is the mean over the batch of all devices,
+    gradients are averaged, and all devices do the same update. The memory of the
+    method is each device's own.
+
+    Args:
+      net: the supernet of the space the method adapted.
+      method: the search method.
+      optimizers: of weights and alpha.
+      steps_per_epoch: steps per epoch.
+      epochs: of the whole search; with the former it defines progress.
+
+    Returns:
+      ``(state, train batch, valid batch) -> (state, metrics)``; the metrics are sums
+      over examples, with their counts, under ``weight_`` and ``arch_`` names. A loss
+      is the mean over sub-graphs. Where alpha was not trained its sums are 0.
+    """
+    optimizers = optimizers.over(steps_per_epoch=steps_per_epoch, epochs=epochs)
+    arch_step = make_arch_step(net, method, optimizers=optimizers)
+    weight_step = make_weight_step(net, method, optimizer=optimizers.weights)
+
+    def step(
+        state: SearchState, train: Batch, valid: Batch
+    ) -> tuple[SearchState, Metrics]:
+        progress = state.step.astype(jnp.float32) / (steps_per_epoch * epochs)
+        epoch = state.step // steps_per_epoch
+        context = StepContext(state.memory, state.snapshots, progress, epoch)
+        step_key = jax.random.fold_in(state.key, state.step)
+        arch_key, inner_key, weight_key = jax.random.split(step_key, 3)
+
+        def train_alpha(carry: _Carry) -> _Carry:
+            keys = arch_key, inner_key
+            state, found = arch_step(carry[0], valid, train, keys, context)
+            return state, carry[1] | _named("arch", found)
+
+        def train_weights(carry: _Carry) -> _Carry:
+            state, found = weight_step(carry[0], train, weight_key, context)
+            return state, carry[1] | _named("weight", found)
+
+        names = (f"{group}_{name}" for group in ("arch", "weight") for name in METRICS)
+        carry = state, dict.fromkeys(names, jnp.zeros(()))
+        if method.order == 0:
+            state, metrics = train_weights(carry)
+        else:
+            trains_alpha = epoch >= method.arch_start
+            state, metrics = _in_turn(train_alpha, train_weights, carry, trains_alpha)
+        state = state._replace(step=state.step + 1)
+        ends = state.step % steps_per_epoch == 0
+        return _with_snapshot(method, state, ends, epoch), metrics
+
+    return step
+
+
+def _in_turn(first: _Pass, then: _Pass, carry: _Carry, runs_first: Array) -> _Carry:
+    """One pass after the other, the first where ``runs_first``.
+
+    Branches of one switch: the compiler then keeps memory for the larger pass only, and
+    never starts the second while the first is running.
+    """
+    branches = first, then, lambda carry: carry
+
+    def one(carry: _Carry, number: Array) -> tuple[_Carry, None]:
+        return lax.switch(number, branches, carry), None
+
+    numbers = jnp.stack([jnp.where(runs_first, 0, 2), jnp.ones((), int)])
+    return lax.scan(one, carry, numbers)[0]
+
+
+def _named(group: str, metrics: Metrics) -> Metrics:
+    return {f"{group}_{name}": value for name, value in metrics.items()}
+
+
+def _with_snapshot(
+    method: Method, state: SearchState, ends: Array, epoch: Array
+) -> SearchState:
+    """The state with a snapshot of itself, where its epoch ends."""
+    if method.take_snapshot is keep_snapshots:  # and nothing to compile
+        return state
+    snapshots = lax.cond(
+        ends,
+        lambda: method.take_snapshot(
+            state.snapshots, state.weights, state.alpha, epoch
+        ),
+        lambda: state.snapshots,
+    )
+    return state._replace(snapshots=snapshots)
+
+
+def make_arch_step(
+    net: Supernet, method: Method, *, optimizers: Optimizers
+) -> Callable[..., tuple[SearchState, Metrics]]:
+    """Alpha's half of the step.
+
+    Returns:
+      ``(state, valid, train, keys, context) -> (state, metrics)``; consumes the keys,
+      one for the validation loss and one for the training loss of second order.
+    """
+    valid_loss = validation_loss(net, method)
+    train_loss = training_loss(net, method)
+    average = partial(_average, net)
+
+    def arch_step(
+        state: SearchState,
+        valid: Batch,
+        train: Batch,
+        keys: tuple[Key, Key],
+        context: StepContext,
+    ) -> tuple[SearchState, Metrics]:
+        of_valid = partial(valid_loss, batch=valid, key=keys[0], context=context)
+        if method.order == 1:  # at the weights as they are: xi = 0 in DARTS Eq. 7
+            gradient, aux = jax.grad(of_valid, 1, has_aux=True)(
+                state.weights, state.alpha
+            )
+        else:
+            inner_step = _inner_step(method, optimizers.weights, state, average)
+            of_train = partial(train_loss, batch=train, key=keys[1], context=context)
+            _, gradient = unrolled_arch_gradient(
+                lambda weights, alpha: of_train(weights, alpha)[0],
+                lambda weights, alpha: of_valid(weights, alpha)[0],
+                state.weights,
+                state.alpha,
+                inner_step=inner_step,
+            )
+            # What was run and how well, at the weights as they are: no gradient, and
+            # of the forward pass the compiler keeps only what the metrics need.
+            _, aux = of_valid(state.weights, state.alpha)
+        updates, optimizer = optimizers.alpha.update(
+            average(gradient), state.arch_optimizer, state.alpha
+        )
+        alpha = optax.apply_updates(state.alpha, updates)
+        for k in range(method.subgraphs or 1):
+            one = jax.tree.map(lambda leaf: leaf[k], aux.architecture)  # noqa: B023
+            alpha = method.project(alpha, one, context.progress, net.space)
+        return state._replace(alpha=alpha, arch_optimizer=optimizer), aux.metrics
+
+    return arch_step
+
+
+def make_weight_step(
+    net: Supernet, method: Method, *, optimizer: optax.GradientTransformation
+) -> Callable[..., tuple[SearchState, Metrics]]:
+    """The weights' half of the step.
+
+    Returns:
+      ``(state, train, key, context) -> (state, metrics)``; consumes the key.
+    """
+    loss = training_loss(net, method)
+
+    def weight_step(
+        state: SearchState, train: Batch, key: Key, context: StepContext
+    ) -> tuple[SearchState, Metrics]:
+        gradient, aux = jax.grad(loss, has_aux=True)(
+            state.weights, state.alpha, batch=train, key=key, context=context
+        )
+        updates, optimizer_state = optimizer.update(
+            _average(net, gradient), state.weight_optimizer, state.weights
+        )
+        memory = method.remember(state.memory, train, aux.probs, context.epoch)
+        state = state._replace(
+            weights=optax.apply_updates(state.weights, updates),
+            weight_optimizer=optimizer_state,
+            memory=memory,
+        )
+        return state, aux.metrics
+
+    return weight_step
+
+
+def _average(net: Supernet, gradient: Tree) -> Tree:
+    axis = net.settings.context.axis_name
+    return gradient if axis is None else lax.pmean(gradient, axis)
+
+
+def _inner_step(
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    state: SearchState,
+    average: Callable[[Tree], Tree],
+) -> Callable[[Tree, Tree], Tree]:
+    """The weights' own step, as `unrolled_arch_gradient` takes it."""
+    update = optax.with_extra_args_support(optimizer).update
+
+    def inner_step(weights: Tree, gradient: Tree) -> Tree:
+        updates, _ = update(
+            average(gradient),
+            state.weight_optimizer,
+            weights,
+            clips=method.inner_clip,
+        )
+        return optax.apply_updates(weights, updates)
+
+    return inner_step
 
 
 def unrolled_arch_gradient(
@@ -98,224 +356,6 @@ def unrolled_arch_gradient(
         return valid_loss(inner_step(weights, gradient), arch)
 
     return jax.value_and_grad(unrolled)(arch)
-
-
-def init_state(
-    key: Key,
-    net: Supernet,
-    method: Method,
-    *,
-    optimizers: Optimizers,
-    num_examples: int = 0,
-) -> SearchState:
-    """The state before the first step. Consumes the key.
-
-    Args:
-      key: PRNG key.
-      net: the supernet.
-      method: the search method.
-      optimizers: of weights and alpha.
-      num_examples: M, rows of the method's memory.
-    """
-    weights_key, alpha_key, steps_key = jax.random.split(key, 3)
-    weights = net.init(weights_key)
-    alpha = method.init(alpha_key, net.space)
-    return SearchState(
-        step=jnp.zeros((), jnp.int32),
-        weights=weights,
-        alpha=alpha,
-        weight_optimizer=optimizers.weights.init(weights),
-        arch_optimizer=optimizers.alpha.init(alpha),
-        memory=method.init_memory(num_examples, net.settings.num_classes),
-        key=steps_key,
-        snapshots=method.init_snapshots(weights, alpha),
-    )
-
-
-def make_step(
-    net: Supernet,
-    method: Method,
-    *,
-    optimizers: Optimizers,
-    steps_per_epoch: int,
-    epochs: int,
-) -> Callable[[SearchState, Batch, Batch], tuple[SearchState, Metrics]]:
-    """The bilevel step of a search, to be jitted by the caller.
-
-    Where the supernet was built with an ``axis_name`` the step runs under a mapping
-    over devices of that name: every loss is the mean over the batch of all devices,
-    gradients are averaged, and all devices do the same update. The memory of the
-    method is each device's own.
-
-    Args:
-      net: the supernet of the space the method adapted.
-      method: the search method.
-      optimizers: of weights and alpha.
-      steps_per_epoch: steps of an epoch.
-      epochs: of the whole search; with the former it defines progress.
-
-    Returns:
-      ``(state, train batch, valid batch) -> (state, metrics)``; the metrics are sums
-      over examples, with their counts, under ``weight_`` and ``arch_`` names. A loss
-      is the mean over sub-graphs. Where alpha was not trained its sums are 0.
-    """
-
-    def step(
-        state: SearchState, train: Batch, valid: Batch
-    ) -> tuple[SearchState, Metrics]:
-        progress = state.step.astype(jnp.float32) / (steps_per_epoch * epochs)
-        moment = StepContext(
-            state.memory, state.snapshots, progress, state.step // steps_per_epoch
-        )
-        step_key = jax.random.fold_in(state.key, state.step)
-        arch_key, inner_key, weight_key = jax.random.split(step_key, 3)
-        of_alpha = Loss(net, method, method.arch_loss, no_teacher).value
-        of_weights = Loss(
-            net, method, method.weight_loss, method.teach, method.lead, method.recall
-        ).value
-        train_loss = partial(of_weights, batch=train, moment=moment)
-        passes = _Passes(
-            valid_loss=partial(of_alpha, batch=valid, key=arch_key, moment=moment),
-            inner_loss=partial(train_loss, key=inner_key),
-            train_loss=partial(train_loss, key=weight_key),
-            batch=train,
-            moment=moment,
-            net=net,
-            method=method,
-            optimizers=optimizers,
-        )
-        trains_alpha = moment.epoch >= method.arch_start
-        state, metrics = passes.run(state, trains_alpha)
-        ended = state.step % steps_per_epoch == 0
-        return _with_snapshot(method, state, ended, moment.epoch), metrics
-
-    return step
-
-
-def _with_snapshot(
-    method: Method, state: SearchState, ended: Array, epoch: Array
-) -> SearchState:
-    """The state with a snapshot of itself, where its epoch has ended."""
-    if method.take_snapshot is keep_snapshots:  # and nothing to compile
-        return state
-    snapshots = jax.lax.cond(
-        ended,
-        lambda: method.take_snapshot(
-            state.snapshots, state.weights, state.alpha, epoch
-        ),
-        lambda: state.snapshots,
-    )
-    return state._replace(snapshots=snapshots)
-
-
-_LossFn = Callable[..., tuple[Array, LossAux]]
-_METRICS = ("loss", "accuracy", "added_loss", "count")
-_Carry = tuple[SearchState, Metrics]
-
-
-class _Passes(NamedTuple):
-    """The two passes of one step over the network."""
-
-    valid_loss: _LossFn
-    inner_loss: _LossFn
-    train_loss: _LossFn
-    batch: Batch
-    moment: StepContext
-    net: Supernet
-    method: Method
-    optimizers: Optimizers
-
-    def run(self, state: SearchState, trains_alpha: Array) -> _Carry:
-        """Alpha's pass, where there is one, then that of the weights."""
-        names = [f"{group}_{name}" for group in ("arch", "weight") for name in _METRICS]
-        carry = state, dict.fromkeys(names, jnp.zeros(()))
-        if self.method.order == 0:
-            return self.update_weights(carry)
-        # Branches of one switch: the compiler then keeps memory for the larger pass
-        # only, and never starts the second while the first is running.
-        branches = self.update_alpha, self.update_weights, lambda carry: carry
-
-        def one(carry: _Carry, number: Array) -> tuple[_Carry, None]:
-            return jax.lax.switch(number, branches, carry), None
-
-        numbers = jnp.stack([jnp.where(trains_alpha, 0, 2), jnp.ones((), int)])
-        return jax.lax.scan(one, carry, numbers)[0]
-
-    def update_alpha(self, carry: _Carry) -> _Carry:
-        """One optimizer step of alpha on the validation batch."""
-        state, metrics = carry
-        gradient, seen = self._arch_gradient(state)
-        updates, arch_state = self.optimizers.alpha.update(
-            self._average(gradient), state.arch_optimizer, state.alpha
-        )
-        alpha = optax.apply_updates(state.alpha, updates)
-        progress = self.moment.progress
-        for k in range(self.method.subgraphs or 1):
-            one = jax.tree.map(lambda leaf: leaf[k], seen.architecture)  # noqa: B023
-            alpha = self.method.project(alpha, one, progress, self.net.space)
-        state = state._replace(alpha=alpha, arch_optimizer=arch_state)
-        return state, metrics | _named("arch", seen.metrics)
-
-    def update_weights(self, carry: _Carry) -> _Carry:
-        """One optimizer step of the weights on the train batch; ends the step."""
-        state, metrics = carry
-        gradient, seen = jax.grad(self.train_loss, has_aux=True)(
-            state.weights, state.alpha
-        )
-        updates, weight_state = self.optimizers.weights.update(
-            self._average(gradient), state.weight_optimizer, state.weights
-        )
-        moment = self.moment
-        memory = self.method.remember(
-            state.memory, self.batch, seen.probs, moment.epoch
-        )
-        state = state._replace(
-            step=state.step + 1,
-            weights=optax.apply_updates(state.weights, updates),
-            weight_optimizer=weight_state,
-            memory=memory,
-        )
-        return state, metrics | _named("weight", seen.metrics)
-
-    def _average(self, gradient: Tree) -> Tree:
-        axis = self.net.settings.context.axis_name
-        return gradient if axis is None else jax.lax.pmean(gradient, axis)
-
-    def _arch_gradient(self, state: SearchState) -> tuple[Alpha, LossAux]:
-        """Gradient of the validation loss in alpha, of the method's order."""
-        if self.method.order == 1:  # at the weights as they are, xi = 0 of DARTS Eq. 7
-            gradient = jax.grad(self.valid_loss, argnums=1, has_aux=True)
-            return gradient(state.weights, state.alpha)
-
-        optimizer = optax.with_extra_args_support(self.optimizers.weights)
-
-        def inner_step(weights: Tree, gradient: Tree) -> Tree:
-            updates, _ = optimizer.update(
-                self._average(gradient),
-                state.weight_optimizer,
-                weights,
-                clips=self.method.inner_clip,
-            )
-            return optax.apply_updates(weights, updates)
-
-        def scalar(loss: _LossFn) -> Callable[[Tree, Tree], Array]:
-            return lambda weights, alpha: loss(weights, alpha)[0]
-
-        _, gradient = unrolled_arch_gradient(
-            scalar(self.inner_loss),
-            scalar(self.valid_loss),
-            state.weights,
-            state.alpha,
-            inner_step=inner_step,
-        )
-        # What was run and how well, at the weights as they are: no gradient, and of
-        # the forward pass the compiler keeps only what the metrics need.
-        _, seen = self.valid_loss(state.weights, state.alpha)
-        return gradient, seen
-
-
-def _named(group: str, metrics: Metrics) -> Metrics:
-    return {f"{group}_{name}": value for name, value in metrics.items()}
 
 
 def summarise(metrics: Metrics) -> dict[str, float]:

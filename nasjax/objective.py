@@ -1,4 +1,8 @@
-"""What a step minimises: the loss of the sub-graphs of one pass."""
+"""What the two passes of a step minimise.
+
+Cross-entropy of the relaxed supernet plus what the method adds, summed over the
+method's sub-graphs.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,16 +24,26 @@ from nasjax.methods.base import (
     Teach,
     Terms,
     no_recall,
+    no_teacher,
     softmax_mixture,
 )
 from nasjax.supernet import Architecture, Supernet
 
 #: Per-example sums of a step, to be divided by their counts.
 Metrics = dict[str, Array]
+#: Names of what a loss measures.
+METRICS = ("loss", "accuracy", "added_loss", "count")
 
 
 class StepContext(NamedTuple):
-    """What both losses of one step share."""
+    """What both losses of a step read beside weights, alpha and batch.
+
+    Attributes:
+      memory: of the method, before the step.
+      snapshots: of the method, before the step.
+      progress: float32, fraction of the search.
+      epoch: int32.
+    """
 
     memory: Tree
     snapshots: Tree
@@ -38,7 +52,7 @@ class StepContext(NamedTuple):
 
 
 class LossAux(NamedTuple):
-    """What a loss shows beside its value.
+    """What a loss gives beside its value.
 
     Attributes:
       architecture: what was run, with a leading K.
@@ -55,12 +69,12 @@ class LossInputs(NamedTuple):
     """What the losses of all sub-graphs read and have no gradient of."""
 
     batch: Batch
-    moment: StepContext
+    context: StepContext
     taught: Mapping[str, Tree]
 
 
 class SubgraphAux(NamedTuple):
-    """What the loss of one sub-graph shows.
+    """What the loss of one sub-graph gives beside its value.
 
     Attributes:
       logits: ``[B, Y]``.
@@ -73,18 +87,32 @@ class SubgraphAux(NamedTuple):
     added: Array
 
 
+#: ``(weights, alpha, *, batch, key, context) -> (value, aux)``.
+LossFn = Callable[..., tuple[Array, LossAux]]
 _Shared = tuple[Tree, Alpha, Any]  # weights, alpha, and what the stem has made
 
 
-class Loss(NamedTuple):
-    """Cross-entropy of the relaxed supernet plus what the method adds.
+def validation_loss(net: Supernet, method: Method) -> LossFn:
+    """The loss of alpha's pass."""
+    return Loss(net, method, method.arch_loss).value
 
-    Summed over the method's sub-graphs, which are run one after the other.
+
+def training_loss(net: Supernet, method: Method) -> LossFn:
+    """The loss of the weights' pass, with the method's teachers."""
+    return Loss(
+        net, method, method.weight_loss, method.teach, method.lead, method.recall
+    ).value
+
+
+class Loss(NamedTuple):
+    """A loss of one pass.
+
+    Its sub-graphs are run one after the other.
 
     Attributes:
       net: the supernet.
       method: the search method.
-      added: of the method, to this loss.
+      added: what the method adds to this loss.
       teach: what that reads.
       lead: the method's loss of the whole mixture, where this pass trains it too.
       recall: of the method, which `added` reads too.
@@ -93,7 +121,7 @@ class Loss(NamedTuple):
     net: Supernet
     method: Method
     added: Callable[[Terms], Array]
-    teach: Teach
+    teach: Teach = no_teacher
     lead: Callable[[Terms], Array] | None = None
     recall: Recall = no_recall
 
@@ -101,44 +129,49 @@ class Loss(NamedTuple):
         self,
         weights: Tree,
         alpha: Alpha,
+        *,
         batch: Batch,
         key: Key,
-        *,
-        moment: StepContext,
+        context: StepContext,
     ) -> tuple[Array, LossAux]:
-        """The value, and what it shows. Consumes the key."""
+        """The value, and what it gives beside it. Consumes the key."""
         net, method = self.net, self.method
-        architecture = method.relax(key, alpha, moment.progress, net.space)
+        architecture = method.relax(key, alpha, context.progress, net.space)
         shared = weights, alpha, net.stem(weights, batch.images)
-        fixed_alpha = jax.lax.stop_gradient(alpha)
-        taught = {
-            **self.teach(self._forward(shared), fixed_alpha, net.space),
-            **self.recall(
-                moment.snapshots, self._rerun(key, batch, moment), moment.epoch
-            ),
-        }
-        # What was recalled is read; the snapshots themselves are not needed any more.
-        fixed = LossInputs(batch, moment._replace(snapshots=()), taught)
+        inputs = self._inputs(shared, batch, key, context)
         led = jnp.zeros(())
         if self.lead is not None:
-            led, logits = self._led(self.lead, shared, fixed)
-            fixed = fixed._replace(taught={**taught, "lead": logits})
+            led, logits = self._led(self.lead, shared, inputs)
+            inputs = inputs._replace(taught={**inputs.taught, "lead": logits})
         if method.subgraphs is None:
-            value, seen = self._one(shared, fixed, architecture)
+            value, aux = self._of_subgraph(shared, inputs, architecture)
             add_axis = partial(jax.tree.map, lambda leaf: leaf[None])
-            architecture, seen = add_axis((architecture, seen))
+            architecture, aux = add_axis((architecture, aux))
         else:
-            value, seen = summed(self._one, shared, fixed, architecture)
+            value, aux = summed(self._of_subgraph, shared, inputs, architecture)
         if self.lead is not None:
             value = led + value
-            seen = seen._replace(added=seen.added + led / len(seen.added))
-        return value, self._seen(architecture, seen, batch)
+            aux = aux._replace(added=aux.added + led / len(aux.added))
+        return value, self._aux(architecture, aux, batch)
+
+    def _inputs(
+        self, shared: _Shared, batch: Batch, key: Key, context: StepContext
+    ) -> LossInputs:
+        """With what is taught, once for all sub-graphs."""
+        fixed_alpha = lax.stop_gradient(shared[1])
+        rerun = self._rerun(key, batch, context)
+        taught = {
+            **self.teach(self._forward(shared), fixed_alpha, self.net.space),
+            **self.recall(context.snapshots, rerun, context.epoch),
+        }
+        # What was recalled is read; the snapshots themselves are not needed any more.
+        return LossInputs(batch, context._replace(snapshots=()), taught)
 
     def _forward(self, shared: _Shared) -> Callable[[Architecture], Array]:
-        weights, _, states = jax.lax.stop_gradient(shared)
+        weights, _, states = lax.stop_gradient(shared)
         return lambda architecture: self.net.cells(weights, architecture, states)
 
-    def _rerun(self, key: Key, batch: Batch, moment: StepContext) -> Rerun:
+    def _rerun(self, key: Key, batch: Batch, context: StepContext) -> Rerun:
         """Another supernet on the batch, with the draws of the one that is trained.
 
         The key is that of the step's own relaxation, on purpose: with the same weights
@@ -148,7 +181,7 @@ class Loss(NamedTuple):
         def rerun(weights: Tree, alpha: Alpha) -> Array:
             weights, alpha = lax.stop_gradient((weights, alpha))
             entry = self.net.stem(weights, batch.images)
-            runs = self.method.relax(key, alpha, moment.progress, self.net.space)
+            runs = self.method.relax(key, alpha, context.progress, self.net.space)
             if self.method.subgraphs is None:
                 return jax.nn.softmax(self.net.cells(weights, runs, entry))
             logits = lax.map(lambda one: self.net.cells(weights, one, entry), runs)
@@ -157,7 +190,7 @@ class Loss(NamedTuple):
         return rerun
 
     def _led(
-        self, lead: Callable[[Terms], Array], shared: _Shared, fixed: LossInputs
+        self, lead: Callable[[Terms], Array], shared: _Shared, inputs: LossInputs
     ) -> tuple[Array, Array]:
         """The loss of the whole mixture, and its logits, which have no gradient.
 
@@ -166,61 +199,60 @@ class Loss(NamedTuple):
         """
 
         def loss(
-            shared: _Shared, fixed: LossInputs, number: Array
+            shared: _Shared, inputs: LossInputs, number: Array
         ) -> tuple[Array, Array]:
             del number
-            alpha = jax.lax.stop_gradient(shared[1])
+            alpha = lax.stop_gradient(shared[1])
             mixture = softmax_mixture(alpha, self.net.space)
-            terms = self._terms(shared, fixed, mixture)
+            terms = self._terms(shared, inputs, mixture)
             return lead(terms), terms.logits
 
-        value, logits = summed(loss, shared, fixed, jnp.zeros(1))
+        value, logits = summed(loss, shared, inputs, jnp.zeros(1))
         return value, logits[0]
 
-    def _one(
-        self, shared: _Shared, fixed: LossInputs, architecture: Architecture
+    def _of_subgraph(
+        self, shared: _Shared, inputs: LossInputs, architecture: Architecture
     ) -> tuple[Array, SubgraphAux]:
-        """Of one sub-graph."""
-        terms = self._terms(shared, fixed, architecture)
-        errors = losses.cross_entropy_per_example(terms.logits, fixed.batch.labels)
+        terms = self._terms(shared, inputs, architecture)
+        errors = losses.cross_entropy_per_example(terms.logits, inputs.batch.labels)
         plain, added = terms.mean(errors), self.added(terms)
         return plain + added, SubgraphAux(terms.logits, plain, added)
 
     def _terms(
-        self, shared: _Shared, fixed: LossInputs, architecture: Architecture
+        self, shared: _Shared, inputs: LossInputs, architecture: Architecture
     ) -> Terms:
         """What an added loss of an architecture may read, which is run for it."""
         weights, alpha, states = shared
-        batch = fixed.batch
+        batch, context = inputs.batch, inputs.context
         return Terms(
             space=self.net.space,
             alpha=alpha,
             architecture=architecture,
             logits=self.net.cells(weights, architecture, states),
             batch=batch,
-            memory=fixed.moment.memory,
-            progress=fixed.moment.progress,
-            epoch=fixed.moment.epoch,
+            memory=context.memory,
+            progress=context.progress,
+            epoch=context.epoch,
             forward=self._forward(shared),
             mean=partial(
                 losses.weighted_mean, weights=batch.weights, axis_name=self._axis
             ),
-            taught=fixed.taught,
+            taught=inputs.taught,
         )
 
-    def _seen(
-        self, architecture: Architecture, seen: SubgraphAux, batch: Batch
+    def _aux(
+        self, architecture: Architecture, aux: SubgraphAux, batch: Batch
     ) -> LossAux:
         hits = jax.vmap(losses.accuracy_hits, in_axes=(0, None))
-        correct = hits(seen.logits, batch.labels).mean(axis=0)
+        correct = hits(aux.logits, batch.labels).mean(axis=0)
         count = _total(batch.weights, self._axis)
         metrics = {
-            "loss": seen.plain.mean() * count,
+            "loss": aux.plain.mean() * count,
             "accuracy": _total(correct * batch.weights, self._axis),
-            "added_loss": seen.added.mean() * count,
+            "added_loss": aux.added.mean() * count,
             "count": count,
         }
-        return LossAux(architecture, jax.nn.softmax(seen.logits).mean(axis=0), metrics)
+        return LossAux(architecture, jax.nn.softmax(aux.logits).mean(axis=0), metrics)
 
     @property
     def _axis(self) -> str | None:
@@ -230,4 +262,4 @@ class Loss(NamedTuple):
 def _total(values: Array, axis_name: str | None) -> Array:
     """Sum over the batch of all devices."""
     own = values.sum()
-    return own if axis_name is None else jax.lax.psum(own, axis_name)
+    return own if axis_name is None else lax.psum(own, axis_name)

@@ -16,9 +16,9 @@ from nasjax.data.batches import Batch, epoch_order, take
 from nasjax.engine.scan import apply_cell, cell_template
 from nasjax.methods import METHODS, Method
 from nasjax.objective import Metrics
-from nasjax.runtime import epoch
-from nasjax.runtime.epoch import DataKeys
 from nasjax.runtime.parallel import Devices
+from nasjax.search import epoch
+from nasjax.search.epoch import DataKeys
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture, Settings, Supernet
 

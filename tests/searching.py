@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasjax import ops, optimizers, search, spaces, supernet
+from nasjax import ops, optimizers, schedules, search, spaces, supernet
 from nasjax.architecture import Path
 from nasjax.bilevel import Optimizers, SearchState
 from nasjax.data import Augmentation, DeviceData, load, to_device
@@ -75,9 +75,7 @@ def cell_net(method: Method) -> Supernet:
 
 
 def both_optimizers(learning_rate: float = 0.025) -> Optimizers:
-    rate = optimizers.cosine_by_epoch(
-        learning_rate, 0.001, steps_per_epoch=STEPS, epochs=EPOCHS
-    )
+    rate = schedules.cosine(learning_rate, 0.001)
     return Optimizers(
         optimizers.weight_optimizer(rate), optimizers.arch_optimizer(3e-2)
     )

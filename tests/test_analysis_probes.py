@@ -17,8 +17,8 @@ from nasjax.analysis import derived_architecture, probes
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
 from nasjax.methods import darts, sd_darts
-from nasjax.runtime import epoch
 from nasjax.runtime.parallel import AXIS
+from nasjax.search import epoch
 from tests import searching
 
 BATCHES = 2

@@ -16,7 +16,7 @@ from nasjax.data.batches import epoch_order, take
 from nasjax.engine.scan import apply_cell, cell_template
 from nasjax.methods.pc_darts import edge_name
 from nasjax.ops import PLAIN
-from nasjax.selection import make_choose
+from nasjax.search.epoch import make_choose
 from tests import catalogue
 from tests.catalogue import BATCH, STEPS, compiled
 

@@ -20,7 +20,7 @@ from nasjax.architecture import Drop, Path
 from nasjax.base import InputError
 from nasjax.data.batches import Batch
 from nasjax.ops import Context
-from nasjax.runtime import epoch
+from nasjax.search import epoch
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = [
@@ -460,13 +460,16 @@ def taught(method: methods.Method) -> list[float]:
 
 def updates(config: dict[str, Any], data: Any) -> list[float]:
     """What both optimizers make of one gradient in steps of two epochs."""
-    steps = 2 * epoch.steps_per_epoch(data)
+    per_epoch = epoch.steps_per_epoch(data)
     found = []
     params = {"w": jnp.full(4, 3.0)}
     with jax.numpy_dtype_promotion("standard"):  # Adam of optax promotes an integer
-        for optimizer in build.both_optimizers(config, data):
+        both = build.both_optimizers(config)
+        for optimizer in both.over(
+            steps_per_epoch=per_epoch, epochs=config["search"]["epochs"]
+        ):
             state = optimizer.init(params)
-            for step in range(steps):
+            for step in range(2 * per_epoch):
                 gradient = {"w": jnp.full(4, 1.0 + step)}
                 update, state = optimizer.update(gradient, state, params)
                 found.append(float(update["w"][0]))

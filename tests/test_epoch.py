@@ -9,8 +9,7 @@ import scipy.special
 from nasjax.bilevel import SearchState, make_step
 from nasjax.data import Batch, Dataset, DeviceData, epoch_order, take, to_device
 from nasjax.data.batches import Split
-from nasjax.runtime import epoch
-from nasjax.search import fingerprint
+from nasjax.search import epoch, fingerprint
 from tests import searching
 from tests.compilations import lowered
 from tests.searching import BATCH, EPOCHS, STEPS, TASKS

@@ -13,9 +13,9 @@ from nasjax import (
     data,
     methods,
     optimizers,
-    outline,
     retrain,
     schedules,
+    search,
     spaces,
     supernet,
 )
@@ -69,11 +69,9 @@ def identity(own=None, *, seed=0, halves=None, channels=4, **fields):
         "augmentation": searching.AUGMENTATION,
     } | fields
     with jax.numpy_dtype_promotion("standard"):  # optax's Adam needs it
-        return (
-            outline.outline(net, own, halves or on_device(), **fields)
-            .search(halves or on_device(), seed)
-            .identity
-        )
+        return search.plan(
+            net, own, halves or on_device(), seed=seed, **fields
+        ).identity
 
 
 @pytest.fixture(scope="module")
@@ -208,8 +206,10 @@ def test_seeds_that_share_images_have_the_data_of_one():
     """Or a launch of one seed could not go on with what a launch of many left."""
     shared = to_device_seeds(DIGITS, batch_size=searching.BATCH, seeds=[0, 1])
     for seed, halves in enumerate(shared):
-        of_many = fingerprints.with_data(Identity({"search": {}}, {}), halves, seed)
-        of_one = fingerprints.with_data(
+        of_many = searches.identity.with_data(
+            Identity({"search": {}}, {}), halves, seed
+        )
+        of_one = searches.identity.with_data(
             Identity({"search": {}}, {}), on_device(seed=seed), seed
         )
         assert of_many == of_one

@@ -82,8 +82,8 @@ def test_no_rate_is_above_that_of_the_steps(tmp_path, waits: bool, slow: int):
     )
     workdir = Workdir(tmp_path)
     workdir.open({})
-    with loop.Run(task, workdir, Silence()) as run:
-        assert list(run.epochs(2)) == [1]
+    with loop.Run(task, workdir, Silence(), steps_per_dispatch=2) as run:
+        assert list(run.epochs()) == [1]
     workdir.close()
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
     rates = [row["values"]["images_per_second"] for row in rows]

@@ -299,8 +299,7 @@ def test_schedules_follow_their_formulas(progress):
 
 
 def test_a_schedule_by_epoch_changes_between_epochs_only():
-    schedule = schedules.by_epoch(
-        schedules.linear(1.0, 0.0), steps_per_epoch=3, epochs=4
-    )
+    falling = schedules.linear(1.0, 0.0)
+    schedule = falling.of_steps(steps_per_epoch=3, epochs=4)
     values = [float(schedule(jnp.int32(step))) for step in range(12)]
     np.testing.assert_allclose(values, np.repeat([1.0, 0.75, 0.5, 0.25], 3))

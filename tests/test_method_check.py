@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasjax import methods, outline, schedules, spaces
+from nasjax import methods, schedules, search, spaces
 from nasjax.architecture import Mixture, Path, to_path
 from nasjax.methods import Candidates, Method, darts
 from nasjax.methods.base import normal_alpha
@@ -147,7 +147,7 @@ WRONG = {
     ),
     "a number for a schedule": (
         darts()._replace(schedules={"temperature": 0.5}),
-        r"schedules\['temperature'\] is 0.5; expected is a function of progress, such "
+        r"schedules\['temperature'\] is 0.5; expected is a schedule of progress, such "
         r"as schedules.constant\(0.5\)",
     ),
     "a number for a schedule, within": (
@@ -155,7 +155,9 @@ WRONG = {
         r"arch_loss\(terms\) raises TypeError: 'float' object is not callable \(a sche",
     ),
     "a schedule of many values": (
-        darts()._replace(schedules={"rate": lambda progress: jnp.ones(3)}),
+        darts()._replace(
+            schedules={"rate": schedules.Schedule(lambda progress: jnp.ones(3))}
+        ),
         r"schedules\['rate'\] gives float32\[3\]; expected is a scalar",
     ),
     "project of two arguments": (
@@ -252,7 +254,7 @@ def test_nothing_is_compiled_before():
         jax.log_compiles(False),
         jax.numpy_dtype_promotion("standard"),
     ):
-        outline.outline(
+        search.plan(
             searching.linear_net(),
             method,
             searching.digits(),
@@ -306,14 +308,17 @@ def test_parts_that_are_rare_pass():
             r"noise_range is 0.3; .*(0.3)",
         ),
         (lambda: methods.stc_nas(js_strength=2), r"js_strength is 2; .*constant\(2\)"),
-        (lambda: methods.sd_darts(strength="1"), "strength is '1'; expected is a func"),
+        (
+            lambda: methods.sd_darts(strength="1"),
+            "strength is '1'; expected is a sched",
+        ),
         (
             lambda: methods.msg_das(drop_rate=0.2),
             "drop_rate is 0.2; expected",
         ),
         (
             lambda: methods.add_arch_loss(darts(), lambda terms: 0.0, strength=0.1),
-            "strength is 0.1; expected is a function of progress",
+            "strength is 0.1; expected is a schedule of progress",
         ),
     ],
 )

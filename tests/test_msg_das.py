@@ -15,8 +15,8 @@ from nasjax.bilevel import summarise
 from nasjax.data.batches import Batch
 from nasjax.engine.scan import apply_cell, cell_template
 from nasjax.methods.msg_das import add_supernet_guidance
-from nasjax.objective import Loss, StepContext
-from nasjax.runtime.epoch import final_architecture
+from nasjax.objective import StepContext, training_loss
+from nasjax.search.epoch import final_architecture
 from tests import catalogue
 from tests.catalogue import EPOCHS, STEPS, compiled
 
@@ -148,12 +148,16 @@ def bare(**settings):
 def of_weights(method):
     """``(weights, alpha) -> (value, gradients), seen`` of the pass of the weights."""
     net = catalogue.gated(method.adapt(catalogue.space()))
-    loss = Loss(net, method, method.weight_loss, method.teach, method.lead)
+    loss = training_loss(net, method)
     data = catalogue.some_batch(0, [2, 0, 1, 3])
 
     def run(weights, alpha):
-        return loss.value(
-            weights, {"cell": alpha}, data, jax.random.key(4), moment=HALFWAY
+        return loss(
+            weights,
+            {"cell": alpha},
+            batch=data,
+            key=jax.random.key(4),
+            context=HALFWAY,
         )
 
     start = net.init(jax.random.key(0)), jax.random.normal(jax.random.key(3), (3, 4))

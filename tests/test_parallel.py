@@ -13,9 +13,8 @@ from nasjax.architecture import Path
 from nasjax.base import InputError
 from nasjax.bilevel import summarise
 from nasjax.runtime import parallel
-from nasjax.runtime.epoch import make_evaluate
 from nasjax.runtime.parallel import Devices
-from nasjax.selection import make_choose
+from nasjax.search.epoch import make_choose, make_evaluate
 from tests import catalogue
 from tests.catalogue import BATCH, STEPS, assert_same_bits, compiled
 

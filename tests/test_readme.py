@@ -21,7 +21,9 @@ def test_the_python_blocks_run_one_after_another(tmp_path, monkeypatch, capsys):
             exec(compile(block, "README.md", "exec"), names)
     # The second block's search ends at an architecture and leaves its files.
     assert "|+|" in capsys.readouterr().out
-    assert (tmp_path / "runs/decisive_darts/genotype.json").exists()
+    assert (
+        tmp_path / "runs/decisive_darts_nasbench201_digits-seed0/genotype.json"
+    ).exists()
     assert float(names["value"]) == pytest.approx(0.64)
 
 
@@ -54,3 +56,13 @@ def test_every_file_the_readme_names_exists():
     for name in re.findall(r"configs/(\w+)\.py", text):
         if name != "NAME":
             assert (ROOT / f"experiments/configs/{name}.py").exists(), name
+
+
+def test_the_page_about_a_loop_of_ones_own_runs(capsys):
+    text = (ROOT / "docs" / "your_own_loop.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    names: dict = {}
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam needs it
+        exec(compile(block, "your_own_loop.md", "exec"), names)
+    assert names["end"] < names["start"]
+    assert "|+|" in capsys.readouterr().out

@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from nasjax import schedules
+from nasjax import methods, optimizers, schedules
+from nasjax.bilevel import Optimizers
 
 #: Text, its value at the start, at half and at the end.
 GOOD = [
@@ -135,3 +137,56 @@ def test_a_schedule_that_reaches_zero_is_refused(text):
 def test_a_schedule_above_zero_is_accepted():
     for text in ("linear(10, 0.1)", "exponential(1, 0.03)", "constant(1e-6)"):
         schedules.check_above_zero("tau", schedules.parse(text))
+
+
+# --- progress and steps ----------------------------------------------------------
+
+
+def test_a_schedule_of_optax_is_no_schedule_of_progress():
+    of_steps = optax.cosine_decay_schedule(1.0, 100)
+    with pytest.raises(ValueError, match="temperature is a plain function; expected"):
+        methods.gdas(temperature=of_steps)
+    of_progress = schedules.Schedule(lambda progress: 1.0 + progress, "rising")
+    methods.gdas(temperature=of_progress)
+    assert repr(of_progress) == "rising"
+
+
+@pytest.mark.parametrize(
+    "make", [optimizers.weight_optimizer, optimizers.arch_optimizer]
+)
+def test_a_rate_by_progress_is_refused_where_nobody_knows_the_steps(make):
+    """A function of progress, called with steps, would end at its second."""
+    optimizer = make(schedules.linear(0.025, 0.0))
+    state = optimizer.init(jnp.ones(2))
+    with pytest.raises(ValueError, match=r"is linear\(0.025, 0\), which follows") as no:
+        optimizer.update(jnp.ones(2), state, jnp.ones(2))
+    assert "\n" not in str(no.value)
+    known = optimizers.over(optimizer, steps_per_epoch=2, epochs=5)
+    assert jax.tree.structure(known.init(jnp.ones(2))) == jax.tree.structure(state)
+
+
+@pytest.mark.parametrize("every", ["epoch", "step"])
+def test_a_search_turns_progress_into_steps(every):
+    """Plain gradient descent of a constant gradient shows the rate of each step."""
+    optimizer = optimizers.weight_optimizer(
+        schedules.linear(1.0, 0.0),
+        momentum=0.0,
+        weight_decay=0.0,
+        clip_norm=0.0,
+        every=every,
+    )
+    both = Optimizers(optimizer, optimizers.arch_optimizer(0.1))
+    known = both.over(steps_per_epoch=3, epochs=2)
+    assert known.alpha is both.alpha
+    state, found = known.weights.init(jnp.float32(0.0)), []
+    for _ in range(6):
+        update, state = known.weights.update(jnp.float32(1.0), state, jnp.float32(0.0))
+        found.append(-float(update))
+    steps = np.arange(6)
+    progress = steps // 3 / 2 if every == "epoch" else steps / 6
+    np.testing.assert_allclose(found, 1 - progress, rtol=1e-6)
+
+
+def test_another_word_than_epoch_and_step_is_refused_at_once():
+    with pytest.raises(ValueError, match="every='day' is not one of epoch, step"):
+        optimizers.weight_optimizer(schedules.constant(0.1), every="day")

@@ -13,7 +13,7 @@ from nasjax.architecture import Mixture
 from nasjax.bilevel import summarise
 from nasjax.data.batches import Batch
 from nasjax.methods.sd_darts import add_voting_teachers
-from nasjax.runtime import epoch as epochs
+from nasjax.search import epoch as epochs
 from tests import catalogue
 from tests.catalogue import STEPS, compiled
 

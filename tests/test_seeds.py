@@ -17,10 +17,10 @@ from nasjax.base import InputError
 from nasjax.data import epoch_order, load, take, to_device, to_device_seeds
 from nasjax.genotype import Genotype
 from nasjax.methods import METHODS, Method, add_weight_loss, darts, sd_darts, stc_nas
-from nasjax.runtime import checkpoint, seeds
+from nasjax.runtime import checkpoint
 from nasjax.runtime.budget import Budget, tree_bytes
 from nasjax.runtime.workdir import Workdir
-from nasjax.search import fingerprint
+from nasjax.search import fingerprint, seeds
 from tests import catalogue, searching
 from tests.launching import Launcher
 from tests.searching import AUGMENTATION, BATCH, EPOCHS, EXAMPLES, STEPS
@@ -93,7 +93,7 @@ def run(
         workdir.open(searching.CONFIG)
     try:
         runs = [
-            search.steps(one, workdir, **more)
+            search.Running(one, workdir, **more)
             for one, workdir in zip(found.searches, workdirs, strict=True)
         ]
         return seeds.run(found, runs, broken=broken or pytest.fail)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasjax import methods, outline, relaxations, spaces
+from nasjax import methods, relaxations, schedules, search, spaces
 from nasjax.analysis import probes
 from nasjax.architecture import Mixture, Path, to_path
 from nasjax.bilevel import SearchState
@@ -15,7 +15,7 @@ from nasjax.data import load
 from nasjax.methods import METHODS, Method
 from nasjax.methods.base import map_cell_types, normal_alpha
 from nasjax.methods.stc_nas import sample_cell
-from nasjax.runtime import epoch
+from nasjax.search import epoch
 from tests import catalogue, searching
 
 #: Whose paths, or mixtures, are sampled and weigh 1 in the end.
@@ -93,7 +93,7 @@ def test_a_mixture_without_chance_is_judged_as_it_is(name: str):
 @pytest.mark.parametrize("every", [False, True], ids=["cells", "every edge"])
 def test_stc_nas_is_judged_by_the_derived_cell_and_its_own_weights(every: bool):
     """Also where its noise never ends."""
-    noise = lambda progress: jnp.full_like(progress, 0.5)  # noqa: E731
+    noise = schedules.constant(0.5)
     method = methods.stc_nas(noise_range=noise, cell_consistency=not every)
     space = method.adapt(spaces.darts())
     alpha = uneven(method, space)
@@ -186,13 +186,13 @@ def test_a_mixture_of_anybody_is_judged_by_chance_only_if_it_has_none():
 @pytest.fixture(scope="module")
 def gdas():
     """A search by GDAS of linear classifiers, with an alpha that chooses."""
-    task = outline.outline(
+    task = search.plan(
         searching.linear_net(),
         methods.gdas(),
         searching.digits(),
         optimizers=searching.both_optimizers(),
         epochs=searching.EPOCHS,
-    ).search(searching.digits(), 0)
+    )
     with jax.numpy_dtype_promotion("standard"):  # of optax
         state = task.new_state()
     alpha = {"cell": jax.random.normal(jax.random.key(1), (6, 5))}

@@ -14,13 +14,13 @@ from experiments.launch.build_data import augmentation as augmentation
 from experiments.launch.build_data import named as named
 from nasjax import methods, optimizers, schedules, spaces, supernet
 from nasjax.analysis import probes
-from nasjax.base import InputError, Schedule
+from nasjax.base import InputError
 from nasjax.bilevel import Optimizers
 from nasjax.data import DeviceData
 from nasjax.data.reading import Reading
 from nasjax.methods import Method
-from nasjax.runtime import epoch
 from nasjax.runtime.parallel import Devices, most_devices
+from nasjax.schedules import Schedule
 from nasjax.tabular import NASBench201
 
 #: Fields that must lie in a range: (block, field): (lowest, below what).
@@ -230,15 +230,10 @@ def net(
         )
 
 
-def both_optimizers(config: Mapping[str, Any], data: DeviceData) -> Optimizers:
+def both_optimizers(config: Mapping[str, Any]) -> Optimizers:
     """The optimizers of ``config["search"]``."""
     block = config["search"]
-    rate = optimizers.cosine_by_epoch(
-        block["learning_rate"],
-        block["learning_rate_end"],
-        steps_per_epoch=epoch.steps_per_epoch(data),
-        epochs=block["epochs"],
-    )
+    rate = schedules.cosine(block["learning_rate"], block["learning_rate_end"])
     return Optimizers(
         weights=optimizers.weight_optimizer(
             rate,

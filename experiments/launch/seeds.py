@@ -19,15 +19,15 @@ from nasjax import search
 from nasjax.analysis.probes import Analysis
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
-from nasjax.outline import Search
 from nasjax.report import read_run, write_report
 from nasjax.report.seeds import seeds_to_text
 from nasjax.report.study import outcome
 from nasjax.runtime import budget as budgets
-from nasjax.runtime import seeds as seeds_lib
-from nasjax.runtime.loop import Asking, NotFiniteError
+from nasjax.runtime.loop import NotFiniteError
 from nasjax.runtime.progress import ConsoleProgress
 from nasjax.runtime.workdir import Workdir
+from nasjax.search import Search
+from nasjax.search import seeds as seeds_lib
 from nasjax.tabular import NASBench201, headline
 
 _Table = Callable[[str], NASBench201 | None]
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
 
     Attributes:
       number: S.
-      mapped: see `nasjax.runtime.seeds.is_batched`.
+      mapped: see `nasjax.search.seeds.is_batched`.
     """
 
     number: int
@@ -175,7 +175,7 @@ def _prepare(waiting: Sequence[OfSeed], plan: Plan, table: _Table) -> _Prepared:
         parts.method,
         parts.by_seed,
         seeds=numbers,
-        optimizers=build.both_optimizers(config, parts.data),
+        optimizers=build.both_optimizers(config),
         epochs=config["search"]["epochs"],
         augmentation=build.augmentation(config),
         batched=batched,
@@ -227,8 +227,8 @@ def _run(
 
 def _searches(
     waiting: Sequence[OfSeed], prepared: _Prepared, stop: Callable[[], bool]
-) -> list[Asking[Genotype | None]]:
-    """The search of each seed, which asks for its dispatches."""
+) -> list[search.Running]:
+    """The search of each seed in its folder."""
     first = ConsoleProgress(name=f"seed {waiting[0].seed}")
     shown = [first, *(first.beside(f"seed {one.seed}") for one in waiting[1:])]
 
@@ -237,9 +237,9 @@ def _searches(
         searched: Search,
         analyses: Sequence[Analysis],
         progress: ConsoleProgress,
-    ) -> Asking[Genotype | None]:
+    ) -> search.Running:
         block = one.config["search"]
-        return search.steps(
+        return search.Running(
             searched,
             one.workdir,
             progress=progress,

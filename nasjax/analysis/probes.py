@@ -10,8 +10,8 @@ Each compiles its program when it is first due, so that what is not asked for co
 nothing.
 """
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,28 +28,12 @@ from nasjax.base import Array, Tree
 from nasjax.bilevel import SearchState, summarise
 from nasjax.data.batches import Batch, DeviceData, Split
 from nasjax.genotype import Genotype, derive
-from nasjax.runtime import epoch as epochs_lib
-from nasjax.runtime.epoch import DataKeys
+from nasjax.search import epoch as epochs_lib
+from nasjax.search.epoch import DataKeys
+from nasjax.search.program import Search
+from nasjax.search.running import Analysis
 from nasjax.supernet import Architecture
 from nasjax.teachers import Ring
-
-if TYPE_CHECKING:
-    from nasjax.search import Search
-
-#: ``(search, state) -> values``; the state is as `Devices.shard_state` leaves it.
-Measure = Callable[["Search", SearchState], Mapping[str, float]]
-
-
-class Analysis(NamedTuple):
-    """A measure taken in the course of a search.
-
-    Attributes:
-      every: epochs between two; the last epoch always has one.
-      measure: what is logged, by name.
-    """
-
-    every: int
-    measure: Measure
 
 
 def decidedness(*, every: int = 1) -> Analysis:
@@ -58,7 +42,7 @@ def decidedness(*, every: int = 1) -> Analysis:
     Logs the means over edges, ``entropy/CELL`` (nats) and ``margin/CELL``.
     """
 
-    def measure(search: "Search", state: SearchState) -> dict[str, float]:
+    def measure(search: Search, state: SearchState) -> dict[str, float]:
         alpha = search.devices.gather_state(state.alpha)
         values = {}
         for name, found in search.method.strengths(alpha, search.net.space).items():
@@ -92,7 +76,7 @@ def eigenvalue(*, every: int = 1, batches: int = 4) -> Analysis:
         lambda search: search.devices.jit(_make_product(search, batches), others=2)
     )
 
-    def measure(search: "Search", state: SearchState) -> dict[str, float]:
+    def measure(search: Search, state: SearchState) -> dict[str, float]:
         run = compiled(search)
         alpha, key = search.devices.gather_state((state.alpha, state.key))
         value, residual = dominant_eigenvalue_of(
@@ -131,7 +115,7 @@ def sharpness(
     """
     compiled = _kept(lambda search: search.devices.jit(_make_gradient(search, batches)))
 
-    def measure(search: "Search", state: SearchState) -> dict[str, float]:
+    def measure(search: Search, state: SearchState) -> dict[str, float]:
         run, devices = compiled(search), search.devices
         point = devices.gather_state({"alpha": state.alpha, "weights": state.weights})
 
@@ -162,7 +146,7 @@ def discretization(*, every: int = 1) -> Analysis:
     """
     accuracy = _accuracy(None)
 
-    def measure(search: "Search", state: SearchState) -> dict[str, float]:
+    def measure(search: Search, state: SearchState) -> dict[str, float]:
         space, alpha = search.net.space, search.devices.gather_state(state.alpha)
         genotype = search.method.derive(space, jax.device_get(alpha))
         before = summarise(search.evaluate(state, search.data, search.keys))
@@ -197,7 +181,7 @@ def draws(*, every: int = 1, number: int = 10, seed: int = 0) -> Analysis:
         )
     )
 
-    def measure(search: "Search", state: SearchState) -> dict[str, float]:
+    def measure(search: Search, state: SearchState) -> dict[str, float]:
         alpha, step = search.devices.gather_state((state.alpha, state.step))
         progress = jnp.float32(int(step) / (search.steps_per_epoch * search.epochs))
         found = [
@@ -217,7 +201,7 @@ def teachers(*, every: int = 1) -> Analysis:
     teachers have something to say.
     """
 
-    def measure(search: "Search", state: SearchState) -> dict[str, float]:
+    def measure(search: Search, state: SearchState) -> dict[str, float]:
         memory = search.devices.gather_state(state).memory
         if not isinstance(memory, Ring):
             return {}
@@ -256,7 +240,7 @@ def ranking(
     """
     accuracy = _accuracy(batches)
 
-    def measure(search: "Search", state: SearchState) -> dict[str, float]:
+    def measure(search: Search, state: SearchState) -> dict[str, float]:
         space, random = search.net.space, np.random.default_rng(seed)
         shape = space.num_edges, space.num_ops
         drawn = [
@@ -275,11 +259,11 @@ def ranking(
     return Analysis(every, measure)
 
 
-def _kept(make: Callable[["Search"], Any]) -> Callable[["Search"], Any]:
+def _kept(make: Callable[[Search], Any]) -> Callable[[Search], Any]:
     """What ``make`` makes of a search, made once for the search at hand."""
     kept: list[Any] = []
 
-    def get(search: "Search") -> Any:
+    def get(search: Search) -> Any:
         if not kept or kept[0] is not search:
             kept[:] = [search, make(search)]
         return kept[1]
@@ -288,7 +272,7 @@ def _kept(make: Callable[["Search"], Any]) -> Callable[["Search"], Any]:
 
 
 def _make_product(
-    search: "Search", batches: int
+    search: Search, batches: int
 ) -> Callable[[SearchState, DeviceData, DataKeys, Tree], Tree]:
     """``(state, data, keys, vector) -> H vector``, batch after batch."""
 
@@ -305,7 +289,7 @@ def _make_product(
 
 
 def _make_gradient(
-    search: "Search", batches: int
+    search: Search, batches: int
 ) -> Callable[[SearchState, DeviceData, DataKeys], tuple[Array, dict[str, Tree]]]:
     """``(state, data, keys) -> (loss, {"alpha": gradient, "weights": gradient})``."""
     axis = search.net.settings.context.axis_name
@@ -320,7 +304,7 @@ def _make_gradient(
 
 
 def _loss(
-    search: "Search", state: SearchState, batch: Batch
+    search: Search, state: SearchState, batch: Batch
 ) -> Callable[[Tree, Tree], Array]:
     """``(alpha, weights) -> scalar`` of a batch, without the method's own terms."""
     net, method = search.net, search.method
@@ -336,7 +320,7 @@ def _loss(
 
 
 def _mean_over_batches(
-    search: "Search", batches: int, one: Callable[..., Any]
+    search: Search, batches: int, one: Callable[..., Any]
 ) -> Callable[..., Any]:
     """``(state, data, keys, *rest) -> mean`` of ``one(state, batch, *rest)``."""
     axis = search.net.settings.context.axis_name
@@ -363,10 +347,10 @@ def _mean_over_batches(
 
 def _accuracy(
     batches: int | None,
-) -> Callable[["Search", SearchState, Architecture], float]:
+) -> Callable[[Search, SearchState, Architecture], float]:
     """Accuracy of an architecture with a state's weights, one program for all."""
 
-    def make(search: "Search") -> Any:
+    def make(search: Search) -> Any:
         def run(
             state: SearchState,
             data: DeviceData,
@@ -382,7 +366,7 @@ def _accuracy(
     compiled = _kept(make)
 
     def accuracy(
-        search: "Search", state: SearchState, architecture: Architecture
+        search: Search, state: SearchState, architecture: Architecture
     ) -> float:
         sums = compiled(search)(state, search.data, search.keys, architecture)
         return summarise(sums)["valid_accuracy"]
@@ -390,7 +374,7 @@ def _accuracy(
     return accuracy
 
 
-def _rows(search: "Search", half: Split) -> Split:
+def _rows(search: Search, half: Split) -> Split:
     """Labels and weights as a memory has its examples: row after row of slots."""
 
     def flat(array: Array) -> Array:

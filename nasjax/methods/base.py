@@ -18,8 +18,9 @@ import jax.numpy as jnp
 
 from nasjax import genotype, relaxations, schedules
 from nasjax.architecture import Mixture, Path, to_path, without_drop
-from nasjax.base import Array, Key, Schedule, Tree
+from nasjax.base import Array, Key, Tree
 from nasjax.data.batches import Batch
+from nasjax.schedules import Schedule
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
 

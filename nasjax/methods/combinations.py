@@ -3,11 +3,11 @@
 import jax
 
 from nasjax import schedules
-from nasjax.base import Schedule
 from nasjax.methods.base import Method
 from nasjax.methods.msg_das import gumbel_paths
 from nasjax.methods.sd_darts import add_voting_teachers
 from nasjax.methods.stc_nas import add_js_loss, stc_nas
+from nasjax.schedules import Schedule
 
 
 def stc_nas_sd(

@@ -2,9 +2,10 @@
 
 from nasjax import genotype, relaxations, schedules
 from nasjax.architecture import Path, to_path
-from nasjax.base import Array, Key, Schedule
+from nasjax.base import Array, Key
 from nasjax.methods.base import Alpha, Method, map_cell_types, normal_alpha
 from nasjax.methods.fixed import with_fixed_cell
+from nasjax.schedules import Schedule
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from nasjax import losses, relaxations, schedules
 from nasjax.architecture import Drop, Mixture, Path, to_path
-from nasjax.base import Array, Key, Schedule, Tree
+from nasjax.base import Array, Key, Tree
 from nasjax.dropblock import with_drop_block
 from nasjax.methods.base import (
     Alpha,
@@ -24,6 +24,7 @@ from nasjax.methods.base import (
     map_cell_types,
     softmax_mixture,
 )
+from nasjax.schedules import Schedule
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
 

@@ -7,11 +7,12 @@ that keeps the loss's curvature in alpha low, which is what discretization suffe
 import jax.numpy as jnp
 
 from nasjax import schedules, teachers
-from nasjax.base import Array, Schedule, Tree
+from nasjax.base import Array, Tree
 from nasjax.data.batches import Batch
 from nasjax.methods.base import Method, Terms, add_weight_loss, no_memory
 from nasjax.methods.darts import darts
 from nasjax.methods.weight_teachers import add_weight_teachers
+from nasjax.schedules import Schedule
 
 TEACHERS = ("outputs", "weights")
 VOTING = ("mean", "ema")

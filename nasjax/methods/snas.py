@@ -2,8 +2,9 @@
 
 from nasjax import relaxations, schedules
 from nasjax.architecture import Mixture
-from nasjax.base import Array, Key, Schedule
+from nasjax.base import Array, Key
 from nasjax.methods.base import Alpha, Method, map_cell_types, normal_alpha
+from nasjax.schedules import Schedule
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
 

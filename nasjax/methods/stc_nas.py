@@ -15,7 +15,7 @@ import numpy as np
 
 from nasjax import losses, relaxations, schedules
 from nasjax.architecture import Path
-from nasjax.base import Array, Key, Schedule
+from nasjax.base import Array, Key
 from nasjax.methods.base import (
     Alpha,
     Method,
@@ -23,6 +23,7 @@ from nasjax.methods.base import (
     constant_alpha,
     map_cell_types,
 )
+from nasjax.schedules import Schedule
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture
 

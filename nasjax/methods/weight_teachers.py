@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from nasjax import schedules, teachers
-from nasjax.base import Array, Schedule, Tree
+from nasjax.base import Array, Tree
 from nasjax.methods.base import Alpha, Method, Rerun, Terms, add_weight_loss, no_recall
+from nasjax.schedules import Schedule
 from nasjax.teachers import NEVER
 
 _VOTES = "weight_teachers"

@@ -1,13 +1,14 @@
 """How a discrete network is trained: the numbers, and what follows from them."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import optax
 
 from nasjax import optimizers, schedules
-from nasjax.base import Array, InputError, Schedule
+from nasjax.base import Array, InputError
 
 #: How the learning rate falls after the warm-up, and when it changes.
 DECAYS = ("cosine", "linear", "exponential", "constant")
@@ -105,7 +106,7 @@ _RANGES = {
 }
 
 
-def learning_rate(recipe: Recipe, *, steps_per_epoch: int) -> Schedule:
+def learning_rate(recipe: Recipe, *, steps_per_epoch: int) -> optax.Schedule:
     """The learning rate of a step, counted from 0.
 
     >>> rate = learning_rate(Recipe(epochs=4, warmup_epochs=2), steps_per_epoch=10)
@@ -126,7 +127,7 @@ def learning_rate(recipe: Recipe, *, steps_per_epoch: int) -> Schedule:
     return of_step
 
 
-def _decay(recipe: Recipe, epochs: int) -> Schedule:
+def _decay(recipe: Recipe, epochs: int) -> Callable[[Array], Array]:
     """From the full learning rate on, by progress."""
     start, end = recipe.learning_rate, recipe.learning_rate_end
     if recipe.decay == "exponential":
@@ -137,13 +138,10 @@ def _decay(recipe: Recipe, epochs: int) -> Schedule:
     return schedules.constant(start)
 
 
-def drop_path_rate(recipe: Recipe, *, steps_per_epoch: int) -> Schedule:
+def drop_path_rate(recipe: Recipe, *, steps_per_epoch: int) -> optax.Schedule:
     """The drop-path rate of a step: 0 in the first epoch, never the full rate."""
-    return schedules.by_epoch(
-        schedules.linear(0.0, recipe.drop_path_rate),
-        steps_per_epoch=steps_per_epoch,
-        epochs=recipe.epochs,
-    )
+    rising = schedules.linear(0.0, recipe.drop_path_rate)
+    return rising.of_steps(steps_per_epoch=steps_per_epoch, epochs=recipe.epochs)
 
 
 def optimizer(recipe: Recipe, *, steps_per_epoch: int) -> optax.GradientTransformation:

@@ -21,10 +21,10 @@ from nasjax.data.dataset import Dataset
 from nasjax.retrain.feeds import Dispatch, Evaluate
 from nasjax.retrain.step import Measure, Step, TrainState
 from nasjax.runtime import budget as budgets
-from nasjax.runtime import epoch as epochs
 from nasjax.runtime.fingerprints import of_arrays, some_rows
 from nasjax.runtime.loop import Metrics
 from nasjax.runtime.parallel import Devices
+from nasjax.runtime.repeat import first_slot, run_until
 
 
 class Part(NamedTuple):
@@ -87,7 +87,7 @@ class Resident(NamedTuple):
             state: TrainState, part: Part, keys: Keys, stop: Array
         ) -> tuple[TrainState, Metrics]:
             epoch, half = state.step // steps, part.half
-            slot = epochs.first_slot(axis, half.weights.shape[1])
+            slot = first_slot(axis, half.weights.shape[1])
             order = epoch_order(keys.order, half.weights, epoch=epoch, first_slot=slot)
 
             def one(state: TrainState) -> tuple[TrainState, Metrics]:
@@ -101,7 +101,7 @@ class Resident(NamedTuple):
                 )
                 return step(state, batch)
 
-            return epochs.run_until(
+            return run_until(
                 stop, one, state, sound=lambda state: (state.params, state.batch_stats)
             )
 

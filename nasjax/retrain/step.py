@@ -19,8 +19,8 @@ from nasjax.network.skeleton import make_pass
 from nasjax.network.units import Context
 from nasjax.retrain import recipe as recipes
 from nasjax.retrain.recipe import Recipe
-from nasjax.runtime.epoch import first_slot
 from nasjax.runtime.loop import Metrics
+from nasjax.runtime.repeat import first_slot
 
 #: From so many classes on, the accuracy among the five largest logits is told too.
 _MANY_CLASSES = 100

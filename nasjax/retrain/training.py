@@ -235,11 +235,16 @@ def run(
     workdir.claim(training.identity)
     with (
         contextlib.closing(feed),
-        loop.Run(_task(training), workdir, progress) as run_,
+        loop.Run(
+            _task(training),
+            workdir,
+            progress,
+            steps_per_dispatch=steps_per_dispatch,
+            checkpoint_minutes=checkpoint_minutes,
+            stop=stop,
+        ) as run_,
     ):
-        for done in run_.epochs(
-            steps_per_dispatch, stop=stop, checkpoint_minutes=checkpoint_minutes
-        ):
+        for done in run_.epochs():
             state = run_.sound_state()  # before anything of this epoch is written
             values: dict[str, float] = {}
             if feed.has_valid and (done % evaluate_every == 0 or done == epochs):

@@ -3,51 +3,28 @@
 A `Task` says what is run, a `Run` is one run of it in a workdir: it goes on from the
 last checkpoint, dispatches many steps at once, and saves. Between two dispatches the
 host only asks whether to stop; the metrics of a dispatch are read while the next one
-runs. What is done between epochs is the user's own: see `nasjax.search.run`.
+runs. What is done between epochs is the user's own: see `nasjax.search.Running`.
 """
 
-import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasjax.base import Array, InputError, Tree
+from nasjax.base import InputError, Tree
 from nasjax.runtime import processes
 from nasjax.runtime.checkpoint import Checkpoints
 from nasjax.runtime.finite import STEPS, first_not_finite
 from nasjax.runtime.finite import NotFiniteError as NotFiniteError
 from nasjax.runtime.parallel import Devices
-from nasjax.runtime.progress import Progress
+from nasjax.runtime.progress import ConsoleProgress, Progress
+from nasjax.runtime.repeat import Metrics as Metrics
 from nasjax.runtime.workdir import Workdir
-
-#: Sums over examples, by name.
-Metrics = dict[str, Array]
-
-Result = TypeVar("Result")
-#: A run that asks for its dispatches: it yields the arguments of `Task.dispatch`, is
-#: sent the answer, and returns its result. Whoever drives several runs may make their
-#: dispatches together.
-Asking = Generator[tuple[Any, int, int], tuple[Any, Metrics], Result]
-
-
-def drive(
-    run: Asking[Result], dispatch: Callable[[Any, int, int], tuple[Any, Metrics]]
-) -> Result:
-    """Make every dispatch that a run asks for; returns its result."""
-    with contextlib.closing(run):
-        try:
-            asked = next(run)
-            while True:
-                asked = run.send(dispatch(*asked))
-        except StopIteration as end:
-            result: Result = end.value
-            return result
 
 
 class Task(NamedTuple):
@@ -93,19 +70,44 @@ class Run:
       last_valid: values of the last evaluation, shown beside those of training.
     """
 
-    def __init__(self, task: Task, workdir: Workdir, progress: Progress):
-        """Restore the last checkpoint, and drop what was logged after it."""
+    def __init__(
+        self,
+        task: Task,
+        workdir: Workdir,
+        progress: Progress | None = None,
+        *,
+        steps_per_dispatch: int = 20,
+        checkpoint_minutes: float = 10.0,
+        stop: Callable[[], bool] = lambda: False,
+    ):
+        """Restore the last checkpoint, and drop what was logged after it.
+
+        Args:
+          task: what is run.
+          workdir: opened.
+          progress: told of every dispatch and epoch; the console by default.
+          steps_per_dispatch: steps between two looks at ``stop``.
+          checkpoint_minutes: after which a save need not wait for the epoch's end.
+          stop: asked between dispatches; of several processes one is enough.
+        """
         self.task = task
         self.workdir = workdir
         self.stopped = False
         self.last_valid: dict[str, float] = {}
-        self._progress = progress
+        self._progress = ConsoleProgress() if progress is None else progress
+        self._steps_per_dispatch = steps_per_dispatch
+        self._seconds = 60 * checkpoint_minutes
+        self._stop = stop
         self._checkpoints = Checkpoints(workdir.checkpoints, workdir.config)
         state = self._restored(task.new_state())
         self.step = int(state.step)
         self.state = task.devices.shard_state(state)
         self.history = workdir.rewind(self.step, self.epoch)
         self._saved_at = time.monotonic()
+        self._asked = _Asked(self.step, self.step, 0.0)
+        self._pending: _Dispatched | None = None
+        self._ended = 0.0  # when the steps that were logged last had ended
+        self._end = (self.epoch + 1) * task.steps_per_epoch  # of the epoch
 
     def _restored(self, state: Any) -> Any:
         """The state of the last checkpoint, which the first process reads for all."""
@@ -137,21 +139,15 @@ class Run:
         """Epochs done."""
         return self.step // self.task.steps_per_epoch
 
-    def epochs(
-        self,
-        steps_per_dispatch: int,
-        *,
-        stop: Callable[[], bool] = lambda: False,
-        checkpoint_minutes: float = 10.0,
-    ) -> Iterator[int]:
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch has ended, by `end_epoch` too."""
+        return self._end > self.task.epochs * self.task.steps_per_epoch
+
+    def epochs(self) -> Iterator[int]:
         """Train, and hand over after each epoch; `end_epoch` is to be called there.
 
         Ends early, after a checkpoint, when told to stop.
-
-        Args:
-          steps_per_dispatch: steps between two looks at ``stop``.
-          stop: asked between dispatches; of several processes one is enough.
-          checkpoint_minutes: after which a save need not wait for the epoch's end.
 
         Yields:
           Epochs done.
@@ -161,90 +157,71 @@ class Run:
           RunError: a save has failed.
         """
         while self.epoch < self.task.epochs:
-            asking = self.train(
-                steps_per_dispatch, stop=stop, checkpoint_minutes=checkpoint_minutes
-            )
-            if not drive(asking, self.task.dispatch):
+            while (span := self.span()) is not None:
+                self.take(*self.task.dispatch(self.state, *span))
+            if self.stopped:
                 return
             yield self.epoch
 
-    def train(
-        self,
-        steps_per_dispatch: int,
-        *,
-        stop: Callable[[], bool],
-        checkpoint_minutes: float,
-    ) -> Asking[bool]:
-        """The rest of an epoch, its dispatches asked for; see `epochs`.
+    def span(self) -> tuple[int, int] | None:
+        """The steps to dispatch next; what comes of them is for `take`.
 
-        Returns:
-          Whether the epoch was finished; if not, a checkpoint is saved.
+        None at the end of the epoch, or when told to stop: then a checkpoint is saved.
+
+        Raises:
+          NotFiniteError: as of `epochs`.
+          RunError: as of `epochs`.
         """
-        finished = yield from self._train(
-            steps_per_dispatch, stop, 60 * checkpoint_minutes
-        )
-        if not finished:
+        goes_on = self.step < self._end and not processes.any_of(self._stop())
+        if goes_on:
+            until = min(self.step + self._steps_per_dispatch, self._end)
+            self._asked = _Asked(self.step, until, time.perf_counter())
+            return self.step, until
+        self._log_pending()
+        if self.step < self._end:
             self.stopped = True
             self._save(self.sound_state())
-        return finished
+        return None
 
-    def _train(
-        self, steps_per_dispatch: int, stop: Callable[[], bool], seconds: float
-    ) -> Asking[bool]:
-        """The rest of the current epoch, saved in between; whether it was finished."""
-        end = (self.epoch + 1) * self.task.steps_per_epoch
-        epoch, ended = self.epoch, 0.0
-        pending: _Dispatched | None = None
-        while self.step < end and not processes.any_of(stop()):
-            until = min(self.step + steps_per_dispatch, end)
-            asked = time.perf_counter()
-            self.state, metrics = yield self.state, self.step, until
-            now = _Dispatched(self.step, until, metrics, asked, _ready_at(metrics))
-            if pending is not None:
-                ended = self._log_train(epoch, pending, ended, following=now)
-            pending, self.step = now, until
-            self._checkpoints.check()
-            # The end of an epoch has more to be written before its save.
-            due = time.monotonic() - self._saved_at >= seconds
-            if self.step < end and processes.any_of(due):
-                ended, pending = self._log_train(epoch, pending, ended), None
-                self._save(self.sound_state())
-        if pending is not None:
-            self._log_train(epoch, pending, ended)
-        return self.step == end
+    def take(self, state: Any, metrics: Metrics) -> None:
+        """Go on from what a dispatch has given; logs the one before it."""
+        self.state = state
+        now = _Dispatched(*self._asked, metrics, _ready_at(metrics))
+        self._log_pending(following=now)
+        self._pending, self.step = now, now.last
+        self._checkpoints.check()
+        # The end of an epoch has more to be written before its save.
+        due = time.monotonic() - self._saved_at >= self._seconds
+        if self.step < self._end and processes.any_of(due):
+            self._log_pending()
+            self._save(self.sound_state())
 
     def _save(self, state: Any) -> None:
         if self.workdir.writes:
             self._checkpoints.save(self.step, state)
         self._saved_at = time.monotonic()
 
-    def _log_train(
-        self,
-        epoch: int,
-        one: "_Dispatched",
-        before: float,
-        following: "_Dispatched | None" = None,
-    ) -> float:
-        """Log a dispatch of an epoch; returns when its steps ended.
-
-        Args:
-          epoch: that it is of.
-          one: the dispatch.
-          before: when the steps of the one before it ended.
-          following: the next one, where it has been made already.
-        """
+    def _log_pending(self, following: "_Dispatched | None" = None) -> None:
+        """Log the dispatch that was not logged yet; the next may have been made."""
+        one, self._pending = self._pending, None
+        if one is None:
+            return
         metrics = dict(jax.device_get(one.metrics))
         # At once: what is done below takes the host a while, compilation at first.
-        ended = one.ended(before, following)
+        before, self._ended = self._ended, one.ended(self._ended, following)
         done = int(metrics.pop(STEPS, one.steps))
         values = self.task.values(metrics, one.last) if done else {}
         self._check(values, one.first + done, expected=one.last)
         images = one.steps * self.task.images_per_step
-        seconds = ended - max(one.asked, before)
+        seconds = self._ended - max(one.asked, before)
         values["images_per_second"] = images / max(seconds, 1e-9)
+        epoch = one.first // self.task.steps_per_epoch
         self.workdir.log("train", step=one.last, epoch=epoch, values=values)
         self._progress.advance(one.steps, values | self.last_valid)
-        return ended
+
+    def log(self, phase: str, values: Mapping[str, float]) -> None:
+        """Log values of the epoch that has ended."""
+        self.workdir.log(phase, step=self.step, epoch=self.epoch - 1, values=values)
 
     def _check(self, values: Mapping[str, float], step: int, *, expected: int) -> None:
         """Refuse values that are none, and a dispatch that ended by itself before."""
@@ -276,8 +253,8 @@ class Run:
           values: to log, of the examples that are not trained on.
         """
         if values:
-            epoch = self.epoch - 1
-            self.workdir.log("valid", step=self.step, epoch=epoch, values=values)
+            self.log("valid", values)
+        self._end, self._ended = self.step + self.task.steps_per_epoch, 0.0
         self._save(state)
         self._progress.epoch_done(self.epoch, self.last_valid)
 
@@ -295,21 +272,29 @@ def check_length(epochs: int, steps_per_epoch: int) -> None:
         )
 
 
+class _Asked(NamedTuple):
+    """Steps ``first`` to ``last``, asked for at a time."""
+
+    first: int
+    last: int
+    asked: float
+
+
 class _Dispatched(NamedTuple):
     """Steps ``first`` to ``last``, asked for and perhaps still running.
 
     Attributes:
       first: steps done before them.
       last: and after them.
-      metrics: their sums.
       asked: when they were asked for.
+      metrics: their sums.
       ready: when they had ended, where that was before the answer came (on a CPU).
     """
 
     first: int
     last: int
-    metrics: Metrics
     asked: float
+    metrics: Metrics
     ready: float | None
 
     @property

@@ -6,20 +6,21 @@ examples, their augmentation and every draw follow from the state's key and step
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from nasjax import losses
+from nasjax.architecture import Mixture, Path
 from nasjax.base import Array, Key, Tree
 from nasjax.bilevel import SearchState
 from nasjax.data.augment import Augmentation
 from nasjax.data.batches import Batch, DeviceData, Split, epoch_order, take
-from nasjax.methods.base import Method
+from nasjax.methods.base import Alpha, Method
 from nasjax.objective import Metrics
-from nasjax.runtime.finite import STEPS, all_finite
+from nasjax.runtime.repeat import Repeat, first_slot, run_until
 from nasjax.supernet import Architecture, Supernet
 
 
@@ -40,61 +41,6 @@ def data_keys(key: Key) -> DataKeys:
 def steps_per_epoch(data: DeviceData) -> int:
     """Steps in which every example of either half is used."""
     return max(data.train.weights.shape[0], data.valid.weights.shape[0])
-
-
-def first_slot(axis_name: str | None, width: int) -> Array | int:
-    """The first of a device's ``width`` slots of the batch that all devices share."""
-    return 0 if axis_name is None else lax.axis_index(axis_name) * width
-
-
-class Repeat(Protocol):
-    """`run_until`, or what repeats a step otherwise."""
-
-    def __call__(
-        self,
-        stop: Array | int,
-        one: Callable[[Any], tuple[Any, Metrics]],
-        state: Any,
-        *,
-        sound: Callable[[Any], Tree],
-    ) -> tuple[Any, Metrics]:
-        """The last state, and the sums of the metrics with the ``steps`` done."""
-
-
-def run_until(
-    stop: Array | int,
-    one: Callable[[Any], tuple[Any, Metrics]],
-    state: Any,
-    *,
-    sound: Callable[[Any], Tree],
-) -> tuple[Any, Metrics]:
-    """Repeat ``one(state) -> (state, metrics)`` until ``state.step == stop``.
-
-    Ends by itself after a step whose metrics, or whose part of the state that ``sound``
-    names, are not all numbers, and does nothing from such a state.
-
-    Returns:
-      The last state, and the sums of the metrics with the number of ``steps`` done.
-    """
-    first = state.step
-
-    def goes_on(carry: tuple[Any, Metrics]) -> Array:
-        state, metrics = carry
-        return (state.step < stop) & all_finite((sound(state), metrics))
-
-    def body(carry: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
-        state, metrics = one(carry[0])
-        return state, jax.tree.map(jnp.add, carry[1], metrics)
-
-    state, metrics = lax.while_loop(goes_on, body, (state, no_metrics(one, state)))
-    return state, metrics | {STEPS: state.step - first}
-
-
-def no_metrics(one: Callable[[Any], tuple[Any, Metrics]], state: Any) -> Metrics:
-    """Zeros for the sums of what ``one`` measures."""
-    return jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, state)[1]
-    )
 
 
 def make_dispatch(
@@ -247,3 +193,53 @@ def make_evaluate(
         return evaluate(net, state.weights, architecture, data, keys)
 
     return run
+
+
+def stop_at(step: int) -> Array:
+    """The argument of a dispatch that says where it ends."""
+    return jnp.asarray(step, jnp.int32)
+
+
+def make_choose(
+    net: Supernet, method: Method
+) -> Callable[[SearchState, DeviceData, DataKeys], Alpha]:
+    """A function that draws architectures and keeps the best on the validation half.
+
+    Each of `Method.candidates` is measured on a few batches, the best of them on the
+    whole half. Source: Li and Talwalkar, arXiv 1902.07638, section 3.
+
+    Returns:
+      ``(state, data, keys) -> alpha``, 1 at the chosen operations and 0 elsewhere.
+    """
+    candidates = method.candidates
+    assert candidates is not None
+
+    def choose(state: SearchState, data: DeviceData, keys: DataKeys) -> Alpha:
+        blank = jax.tree.map(jnp.zeros_like, state.alpha)
+
+        def draw(key: Key) -> Architecture:
+            return method.relax(key, blank, jnp.ones(()), net.space)
+
+        def accuracy(key: Key, batches: int | None) -> Array:
+            sums = evaluate(net, state.weights, draw(key), data, keys, batches=batches)
+            return sums["valid_accuracy"] / sums["valid_count"]
+
+        drawn = jax.random.split(
+            jax.random.fold_in(state.key, state.step), candidates.number
+        )
+        few = lax.map(lambda key: accuracy(key, candidates.batches), drawn)
+        finalists = drawn[lax.top_k(few, candidates.finalists)[1]]
+        best = jnp.argmax(lax.map(lambda key: accuracy(key, None), finalists))
+        return {
+            name: _ones(path, net.space.num_ops)
+            for name, path in draw(finalists[best]).items()
+        }
+
+    return choose
+
+
+def _ones(path: Mixture | Path, num_ops: int) -> Array:
+    """``[E, O]``, 1 where an active edge's operation stands."""
+    assert isinstance(path, Path)
+    chosen = jax.nn.one_hot(path.operation, num_ops)
+    return jnp.where(path.active[:, None], chosen, 0.0)

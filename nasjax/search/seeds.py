@@ -16,19 +16,20 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from nasjax import outline
 from nasjax.base import Array, InputError, Tree
 from nasjax.bilevel import Optimizers, SearchState
 from nasjax.data.augment import Augmentation
 from nasjax.data.batches import DeviceData
 from nasjax.genotype import Genotype
 from nasjax.methods.base import Method
-from nasjax.objective import Metrics
-from nasjax.outline import Search
 from nasjax.runtime import budget as budgets
 from nasjax.runtime import loop
-from nasjax.runtime.epoch import DataKeys, no_metrics, run_until
 from nasjax.runtime.finite import STEPS, NotFiniteError, all_finite
+from nasjax.runtime.repeat import Metrics, no_metrics, run_until
+from nasjax.search import program
+from nasjax.search.epoch import DataKeys, stop_at
+from nasjax.search.program import Search
+from nasjax.search.running import Running
 from nasjax.space import SearchSpace
 from nasjax.supernet import Supernet
 
@@ -36,7 +37,7 @@ from nasjax.supernet import Supernet
 MAPPED = ("auto", "map", "vmap")
 #: The axis of seeds that are one batch.
 _AXIS = "seeds"
-#: What a search asks for, and what it is answered: see `loop.Asking`.
+#: What a search asks for, and what it is answered: see `Running`.
 _Asked = tuple[SearchState, int, int]
 _Answer = tuple[SearchState, Metrics]
 
@@ -74,7 +75,7 @@ def is_batched(method: Method, space: SearchSpace, *, mapped: str) -> bool:
     """
     if mapped not in MAPPED:
         raise InputError(f"it is {mapped!r}; it must be one of {', '.join(MAPPED)}")
-    sampled = outline.is_sampled(method, space)
+    sampled = program.is_sampled(method, space)
     if mapped == "vmap" and sampled:
         raise InputError(
             f"it is 'vmap', which is for methods that run a mixture; {method.name} "
@@ -91,7 +92,7 @@ def prepare(
     data: Sequence[DeviceData],
     *,
     seeds: Sequence[int],
-    optimizers: Optimizers,
+    optimizers: Optimizers | None = None,
     epochs: int = 50,
     augmentation: Augmentation | None = None,
     batched: bool = False,
@@ -114,7 +115,7 @@ def prepare(
     Raises:
       InputError: what does not fit into memory.
     """
-    one = outline.outline(
+    one = program.plan(
         net,
         method,
         data[0],
@@ -123,8 +124,8 @@ def prepare(
         augmentation=augmentation,
         repeat=_run_beside if batched else run_until,
     )
-    searches = tuple(map(one.search, data, seeds))
-    outline.check_fits(searches[0], len(searches))
+    searches = tuple(map(one.of_seed, seeds, data))
+    program.check_fits(searches[0], len(searches))
     started = time.perf_counter()
     states = [search.new_state() for search in searches]
     make = _batch if batched else _turns
@@ -132,7 +133,7 @@ def prepare(
     compile_seconds = time.perf_counter() - started
     peak, data_bytes = _bytes(searches, compiled, batched)
     budgets.check_fits("a step", peak)
-    budget = outline.measure(
+    budget = program.measure(
         searches[0], compiled, compile_seconds, _trial_seconds(found, states)
     )
     return found, budget._replace(
@@ -193,9 +194,9 @@ def _turns(seeds: Seeds, states: Sequence[SearchState]) -> tuple[Seeds, Any]:
     program of a single search, and round otherwise.
     """
     first = seeds.searches[0]
-    compiled = outline.compile_dispatch(first, states[0])
+    compiled = program.compile_dispatch(first, states[0])
     searches = tuple(one._replace(dispatch=compiled) for one in seeds.searches)
-    tasks = [outline.task(search) for search in searches]
+    tasks = [program.task(search) for search in searches]
 
     def dispatch(due: Mapping[int, _Asked]) -> dict[int, _Answer]:
         place = next(iter(due))
@@ -227,7 +228,7 @@ def _batch(seeds: Seeds, states: Sequence[SearchState]) -> tuple[Seeds, Any]:
         _stacked([search.keys for search in searches]),
     )
     program = jax.jit(_batched(searches[0].dispatch), donate_argnums=0)
-    compiled = program.lower(tuple(states), data, outline.stop_at(1)).compile()
+    compiled = program.lower(tuple(states), data, stop_at(1)).compile()
 
     def dispatch(due: Mapping[int, _Asked]) -> dict[int, _Answer]:
         span = min((first, until) for _, first, until in due.values())
@@ -237,7 +238,7 @@ def _batch(seeds: Seeds, states: Sequence[SearchState]) -> tuple[Seeds, Any]:
             now[place] if place in now else jax.tree.map(jnp.copy, spare)
             for place in places
         )
-        answers = compiled(states, data, outline.stop_at(span[1]))
+        answers = compiled(states, data, stop_at(span[1]))
         return {place: answers[place] for place in now}
 
     return Seeds(seeds.numbers, searches, dispatch), compiled
@@ -317,7 +318,7 @@ def _run_beside(
 
 def run(
     seeds: Seeds,
-    runs: Sequence[loop.Asking[Genotype | None]],
+    runs: Sequence[Running],
     *,
     broken: Callable[[int, NotFiniteError], None],
 ) -> list[Genotype | None]:
@@ -327,7 +328,7 @@ def run(
 
     Args:
       seeds: of `prepare`.
-      runs: `search.steps` of each of its searches.
+      runs: each of its searches in its folder.
       broken: told of a seed that has ended so.
 
     Returns:
@@ -338,22 +339,31 @@ def run(
       InputError: what a workdir holds is of another run, or damaged.
     """
     waits = jax.default_backend() == "cpu"  # which has nothing to do meanwhile
-    found: list[Genotype | None] = [None] * len(runs)
     due: dict[int, _Asked] = {}
-    answers: Mapping[int, Any] = dict.fromkeys(range(len(runs)))
-    with contextlib.ExitStack() as ends:
-        for one in runs:
-            ends.enter_context(contextlib.closing(one))
+    answers: dict[int, _Answer | None] = dict.fromkeys(range(len(runs)))
+    with contextlib.ExitStack() as all_runs:
+        open_runs = [contextlib.ExitStack() for _ in runs]
+        for one, opened in zip(runs, open_runs, strict=True):
+            all_runs.enter_context(opened).enter_context(one)
         while answers:
             for place, answer in answers.items():
                 due.pop(place, None)
                 try:
-                    due[place] = runs[place].send(answer)
-                except StopIteration as end:
-                    found[place] = end.value
+                    asked = _go_on(runs[place], answer)
                 except NotFiniteError as error:
                     broken(seeds.numbers[place], error)
-            answers = seeds.dispatch(due) if due else {}
+                    asked = None
+                if asked is None:
+                    open_runs[place].close()
+                else:
+                    due[place] = asked
+            answers = dict(seeds.dispatch(due)) if due else {}
             if waits:  # or the times that searches log would be those of others
                 jax.block_until_ready(answers)
-    return found
+    return [one.genotype for one in runs]
+
+
+def _go_on(running: Running, answer: _Answer | None) -> _Asked | None:
+    if answer is not None:
+        running.take(*answer)
+    return running.due()
