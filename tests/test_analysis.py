@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasjax import analysis, layers, spaces, supernet, teachers
+from nasjax import analysis, genotypes, layers, spaces, supernet, teachers
 from nasjax.architecture import Mixture
 from nasjax.genotype import Genotype, derive
 
@@ -259,6 +259,13 @@ def _darts(normal):
 )
 def test_collapse_is_told_with_its_reason(genotype, reasons):
     assert analysis.collapse_reasons(genotype) == reasons
+
+
+@pytest.mark.parametrize(
+    "name", ["DARTS_V2", "P_DARTS", "PC_DARTS", "DRNAS_CIFAR", "SGAS_CRI_1", "MDENAS"]
+)
+def test_published_cells_that_train_well_are_no_collapse(name):
+    assert analysis.collapse_reasons(getattr(genotypes, name)) == []
 
 
 def test_a_rising_eigenvalue_is_a_reason():

@@ -48,7 +48,7 @@ def on_device(dataset=DIGITS, *, seed=0, batch_size=searching.BATCH):
 
 
 def rates(*, weights=0.025, end=0.001, alpha=3e-2, **fields):
-    rate = optimizers.cosine_by_epoch(weights, end, steps_per_epoch=3, epochs=2)
+    rate = schedules.cosine(weights, end)
     return Optimizers(
         optimizers.weight_optimizer(rate, **fields), optimizers.arch_optimizer(alpha)
     )

@@ -16,15 +16,17 @@ def collapse_reasons(
 ) -> list[str]:
     """Why what was found should not be trusted; empty where nothing speaks for it.
 
-    Three signs: too many skip connections in a cell, a cell without an operation that
-    has weights or whose output nothing reaches, and `eigenvalue_rise`.
+    Four signs: too many skip connections, no operation that has weights, an output that
+    nothing reaches, and `eigenvalue_rise`. The first two are not looked for in a
+    reduction cell: DARTS+ counts in the normal cell, and the published reduction cells
+    of DARTS are pools and three skip connections.
 
     Args:
       genotype: what was found.
       eigenvalues: (epoch, dominant eigenvalue) in the course of the search.
-      most_skips: that a cell may have; None for 2 in the DARTS family (DARTS+, Liang
-        et al., arXiv 1909.06035, stops there; STC-NAS Fig. 8) and half of the edges
-        in NAS-Bench-201.
+      most_skips: that a cell may have; None for 2 in the DARTS family (P-DARTS keeps
+        as many, DARTS+, arXiv 1909.06035, stops at them; STC-NAS Fig. 8) and half of
+        the edges in NAS-Bench-201.
 
     >>> collapse_reasons(
     ...     Genotype("nasbench201", arch_str="|skip_connect~0|+|none~0|skip_connect~1|")
@@ -39,12 +41,13 @@ def collapse_reasons(
         if limit is None:
             limit = len(cell) // 2 if genotype.arch_str else 2
         skips = genotype.skip_connects[name]
-        if skips > limit:
+        searched = name != "reduce"
+        if searched and skips > limit:
             reasons.append(
                 f"{skips} of {len(cell)} edges of the {spoken} are skip connections "
                 f"(more than {limit})."
             )
-        if not any("conv" in operation for operation, _ in cell):
+        if searched and not any("conv" in operation for operation, _ in cell):
             reasons.append(f"The {spoken} has no operation with weights.")
         if not _reaches_output(genotype, name):
             reasons.append(f"Nothing reaches the output of the {spoken}.")
