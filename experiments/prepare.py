@@ -19,11 +19,11 @@ from absl import flags
 
 from experiments.launch import app
 from nasjax.base import InputError
-from nasjax.data.imagenet import NAME as IMAGENET
-from nasjax.data.imagenet import prepare_imagenet
-from nasjax.data.prepare import SOURCES, prepare
-from nasjax.data.prepared import tfds_root
-from nasjax.data.writing import Prepared
+from nasjax.data.files.imagenet import NAME as IMAGENET
+from nasjax.data.files.imagenet import prepare_imagenet
+from nasjax.data.files.prepare import SOURCES, prepare
+from nasjax.data.files.prepared import tfds_root
+from nasjax.data.files.writing import Prepared
 
 _DATASET = flags.DEFINE_enum(
     "dataset", "cifar10", [*sorted(SOURCES), IMAGENET], "What to prepare."

@@ -26,7 +26,7 @@ from PIL import Image
 
 from experiments.launch import app
 from nasjax.base import InputError
-from nasjax.data.encoded import Encoded, open_tfds
+from nasjax.data.files.encoded import Encoded, open_tfds
 from nasjax.data.jitter import IMAGENET_JITTER, ColorJitter
 from nasjax.data.stream import Images, Stream
 

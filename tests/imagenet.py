@@ -8,7 +8,7 @@ import tarfile
 import numpy as np
 from PIL import Image
 
-from nasjax.data.imagenet import ARCHIVES, class_names
+from nasjax.data.files.imagenet import ARCHIVES, class_names
 
 #: Synset -> training images of it.
 CLASSES = {"n01440764": 9, "n01443537": 7, "n02123394": 6, "n15075141": 5}

@@ -11,7 +11,7 @@ from PIL import Image
 
 from experiments import prepare as launcher
 from nasjax.base import InputError
-from nasjax.data.imagenet import NAME, VERSION, class_names, prepare_imagenet
+from nasjax.data.files.imagenet import NAME, VERSION, class_names, prepare_imagenet
 from tests import imagenet
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from nasjax.base import InputError
 from nasjax.data import Dataset, load, splits
-from nasjax.data.pixels import check_varied, empty_share, hidden_share, to_rgb
+from nasjax.data.files.pixels import check_varied, empty_share, hidden_share, to_rgb
 
 GREY16 = np.array([[0, 5_000], [45_300, 65_535]], np.uint16)
 SHIFTED = GREY16 >> 8

@@ -15,7 +15,7 @@ import pytest
 
 from nasjax.base import InputError
 from nasjax.data import load
-from nasjax.data.prepare import SOURCES, VERSION, download, prepare
+from nasjax.data.files.prepare import SOURCES, VERSION, download, prepare
 
 Members = dict[str, bytes]
 
@@ -121,9 +121,9 @@ def test_a_second_preparation_does_nothing(tmp_path: pathlib.Path):
 def test_an_interrupted_preparation_leaves_no_data_set(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from nasjax.data import prepare as _  # noqa: F401  the module is patched below
+    from nasjax.data.files import prepare as _  # noqa: F401  the module is patched below
 
-    module = sys.modules["nasjax.data.prepare"]
+    module = sys.modules["nasjax.data.files.prepare"]
     members, _pixels = make_members("cifar10")
     archive, data_dir = tmp_path / "a.tar.gz", tmp_path / "data"
     checksum = pack(archive, SOURCES["cifar10"].folder, members)

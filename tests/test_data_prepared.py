@@ -9,7 +9,7 @@ import pytest
 
 from nasjax.base import InputError
 from nasjax.data import load, open_tfds, prepare
-from nasjax.data.prepared import tfds_version
+from nasjax.data.files.prepared import tfds_version
 
 NAME = "cifar10"
 AGAIN = (

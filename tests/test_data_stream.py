@@ -23,8 +23,8 @@ from nasjax.data.crops import (
     random_box,
     training_crop,
 )
-from nasjax.data.encoded import Encoded, EncodedImages, open_tfds
-from nasjax.data.imagenet import prepare_imagenet
+from nasjax.data.files.encoded import Encoded, EncodedImages, open_tfds
+from nasjax.data.files.imagenet import prepare_imagenet
 from nasjax.data.imagenet_streams import imagenet_streams
 from nasjax.data.jitter import IMAGENET_JITTER, ColorJitter
 from nasjax.data.stream import ImageBatch, Shard, Stream
@@ -176,7 +176,7 @@ SCRIPT = """
 import multiprocessing, os, signal, sys
 import numpy as np
 import jax, jax.numpy as jnp
-from nasjax.data.encoded import open_tfds
+from nasjax.data.files.encoded import open_tfds
 from nasjax.data.jitter import IMAGENET_JITTER
 from nasjax.data.stream import Stream
 

@@ -70,7 +70,7 @@ def test_a_collapse_is_told_first_once_the_search_is_through(tmp_path, finished)
     reasons = collapse(read_run(tmp_path))
     html = write_report(tmp_path).read_text()
     warned = "The search may have collapsed. 8 of 8 edges of the normal cell" in html
-    assert (len(reasons) == 4, warned) == (finished, finished)
+    assert (len(reasons) == 2, warned) == (finished, finished)
 
 
 def test_the_eigenvalue_of_the_run_counts(tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nasjax.genotype import parse_arch_str
 from nasjax.report import draw_cell
-from nasjax.report.layered import layout
+from nasjax.report.drawing.layered import layout
 
 SVG = "{http://www.w3.org/2000/svg}"
 DARTS_V2 = (

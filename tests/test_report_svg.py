@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from nasjax.report import heat_map, line_chart
-from nasjax.report.axes import span, thin, ticks
-from nasjax.report.panels import edge_panels
-from nasjax.report.theme import operation_colours, shade
+from nasjax.report.drawing.axes import span, thin, ticks
+from nasjax.report.drawing.panels import edge_panels
+from nasjax.report.drawing.theme import operation_colours, shade
 
 SVG = "{http://www.w3.org/2000/svg}"
 

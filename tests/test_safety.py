@@ -14,7 +14,7 @@ import pytest
 from nasjax import genotypes
 from nasjax.base import InputError
 from nasjax.data import load
-from nasjax.data.prepare import SOURCES, prepare
+from nasjax.data.files.prepare import SOURCES, prepare
 from nasjax.interop import files
 from nasjax.report import write_report
 from nasjax.runtime.workdir import Workdir

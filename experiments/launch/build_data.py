@@ -20,7 +20,7 @@ from nasjax.data import (
     to_device_halves,
     to_device_seeds,
 )
-from nasjax.data.pixels import check_varied
+from nasjax.data.files.pixels import check_varied
 from nasjax.data.reading import Reading
 
 #: Where validation images come from, in a `Reading`.

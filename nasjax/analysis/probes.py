@@ -10,29 +10,32 @@ Each compiles its program when it is first due, so that what is not asked for co
 nothing.
 """
 
-from collections.abc import Callable
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasjax import losses
 from nasjax.analysis.agreement import teacher_agreement
 from nasjax.analysis.alpha import edge_entropy, edge_margins
-from nasjax.analysis.curvature import dominant_eigenvalue_of, hessian_vector_product
+from nasjax.analysis.curvature import dominant_eigenvalue_of
 from nasjax.analysis.discretization import derived_architecture, discretization_gap
+from nasjax.analysis.programs import (
+    kept,
+    make_accuracy,
+    make_gradient,
+    make_product,
+    rows_of,
+)
 from nasjax.analysis.ranking import kendall_tau
 from nasjax.analysis.sharpness import ValueAndGradient, ball_sharpness, loss_drop
 from nasjax.base import Array, Tree
 from nasjax.bilevel import SearchState, summarise
-from nasjax.data.batches import Batch, DeviceData, Split
 from nasjax.genotype import Genotype, derive
-from nasjax.search import epoch as epochs_lib
-from nasjax.search.epoch import DataKeys
 from nasjax.search.program import Search
 from nasjax.search.running import Analysis
-from nasjax.supernet import Architecture
 from nasjax.teachers import Ring
 
 
@@ -72,8 +75,8 @@ def eigenvalue(*, every: int = 1, batches: int = 4) -> Analysis:
       every: epochs between two.
       batches: of the validation half, the same each time.
     """
-    compiled = _kept(
-        lambda search: search.devices.jit(_make_product(search, batches), others=2)
+    compiled = kept(
+        lambda search: search.devices.jit(make_product(search, batches), others=2)
     )
 
     def measure(search: Search, state: SearchState) -> dict[str, float]:
@@ -113,7 +116,7 @@ def sharpness(
       steps: of ascent in the ball.
       learning_rate: of the step; DARTS's first, for alpha too (an assumption).
     """
-    compiled = _kept(lambda search: search.devices.jit(_make_gradient(search, batches)))
+    compiled = kept(lambda search: search.devices.jit(make_gradient(search, batches)))
 
     def measure(search: Search, state: SearchState) -> dict[str, float]:
         run, devices = compiled(search), search.devices
@@ -144,7 +147,7 @@ def discretization(*, every: int = 1) -> Analysis:
 
     Logs ``discretization/before``, ``/after`` and ``/gap``, accuracies from 0 to 1.
     """
-    accuracy = _accuracy(None)
+    accuracy = make_accuracy(None)
 
     def measure(search: Search, state: SearchState) -> dict[str, float]:
         space, alpha = search.net.space, search.devices.gather_state(state.alpha)
@@ -172,8 +175,8 @@ def draws(*, every: int = 1, number: int = 10, seed: int = 0) -> Analysis:
       number: of draws.
       seed: of their keys.
     """
-    accuracy = _accuracy(None)
-    drawer = _kept(
+    accuracy = make_accuracy(None)
+    drawer = kept(
         lambda search: jax.jit(
             lambda key, alpha, progress: search.method.draw(
                 key, alpha, progress, search.net.space
@@ -206,7 +209,7 @@ def teachers(*, every: int = 1) -> Analysis:
         if not isinstance(memory, Ring):
             return {}
         done = int(search.devices.gather_state(state.step)) // search.steps_per_epoch
-        rows = _rows(search, search.data.train)
+        rows = rows_of(search, search.data.train)
         found = teacher_agreement(memory, rows.labels, epoch=done, weights=rows.weights)
         values = {f"teachers/{name}": float(v) for name, v in found._asdict().items()}
         return values if values["teachers/coverage"] else {}
@@ -238,7 +241,7 @@ def ranking(
         images blur the ranks: of 320 an accuracy has an error of up to 2.8 points.
       seed: of the draw.
     """
-    accuracy = _accuracy(batches)
+    accuracy = make_accuracy(batches)
 
     def measure(search: Search, state: SearchState) -> dict[str, float]:
         space, random = search.net.space, np.random.default_rng(seed)
@@ -259,125 +262,135 @@ def ranking(
     return Analysis(every, measure)
 
 
-def _kept(make: Callable[[Search], Any]) -> Callable[[Search], Any]:
-    """What ``make`` makes of a search, made once for the search at hand."""
-    kept: list[Any] = []
-
-    def get(search: Search) -> Any:
-        if not kept or kept[0] is not search:
-            kept[:] = [search, make(search)]
-        return kept[1]
-
-    return get
+# --- one record per measure -------------------------------------------------------
 
 
-def _make_product(
-    search: Search, batches: int
-) -> Callable[[SearchState, DeviceData, DataKeys, Tree], Tree]:
-    """``(state, data, keys, vector) -> H vector``, batch after batch."""
+class Probe(NamedTuple):
+    """A measure as configurations and reports know it.
 
-    def one(state: SearchState, batch: Batch, vector: Tree) -> Tree:
-        loss = _loss(search, state, batch)
-        return hessian_vector_product(
-            lambda alpha: loss(alpha, state.weights),
-            state.alpha,
-            vector,
-            axis_name=search.net.settings.context.axis_name,
-        )
+    Attributes:
+      make: the function above; its keyword arguments are the configuration's fields
+        (``every`` under the measure's name, the others with the name before them).
+      charts: what it logs, names with one beginning in one chart:
+        ``{beginning: (title, note)}``.
+      least: by argument, the lowest value; 0 where none is given.
+      every: of configurations; 0 for a measure that has to be asked for.
+      sizes: by argument, the default of configurations where it is another than that
+        of the function; 0 stands for None.
+      asks: whether ``make`` takes first the accuracy that a table has of a genotype.
+    """
 
-    return _mean_over_batches(search, batches, one)
+    make: Callable[..., Analysis]
+    charts: Mapping[str, tuple[str, str]] = {}
+    least: Mapping[str, float] = {}
+    every: int = 0
+    sizes: Mapping[str, float] = {}
+    asks: bool = False
 
+    @property
+    def name(self) -> str:
+        """Of the measure."""
+        return self.make.__name__
 
-def _make_gradient(
-    search: Search, batches: int
-) -> Callable[[SearchState, DeviceData, DataKeys], tuple[Array, dict[str, Tree]]]:
-    """``(state, data, keys) -> (loss, {"alpha": gradient, "weights": gradient})``."""
-    axis = search.net.settings.context.axis_name
+    @property
+    def fields(self) -> dict[str, float]:
+        """The configuration's fields with their defaults: ``every`` first."""
+        arguments = inspect.signature(self.make).parameters.values()
+        others = {
+            one.name: self.sizes.get(one.name, one.default)
+            for one in arguments
+            if one.kind is one.KEYWORD_ONLY and one.name not in ("every", "seed")
+        }
+        return {self.name: self.every} | {
+            f"{self.name}_{name}": default for name, default in others.items()
+        }
 
-    def one(state: SearchState, batch: Batch) -> tuple[Array, dict[str, Tree]]:
-        loss = jax.value_and_grad(_loss(search, state, batch), argnums=(0, 1))
-        value, (alpha, weights) = loss(state.alpha, state.weights)
-        gradients = {"alpha": alpha, "weights": weights}
-        return value, gradients if axis is None else jax.lax.pmean(gradients, axis)
-
-    return _mean_over_batches(search, batches, one)
-
-
-def _loss(
-    search: Search, state: SearchState, batch: Batch
-) -> Callable[[Tree, Tree], Array]:
-    """``(alpha, weights) -> scalar`` of a batch, without the method's own terms."""
-    net, method = search.net, search.method
-    axis = net.settings.context.axis_name
-
-    def loss(alpha: Tree, weights: Tree) -> Array:
-        runs = epochs_lib.final_architecture(net, method, state._replace(alpha=alpha))
-        logits = net.apply(weights, runs, batch.images)
-        errors = losses.cross_entropy_per_example(logits, batch.labels)
-        return losses.weighted_mean(errors, batch.weights, axis_name=axis)
-
-    return loss
-
-
-def _mean_over_batches(
-    search: Search, batches: int, one: Callable[..., Any]
-) -> Callable[..., Any]:
-    """``(state, data, keys, *rest) -> mean`` of ``one(state, batch, *rest)``."""
-    axis = search.net.settings.context.axis_name
-
-    def run(state: SearchState, data: DeviceData, keys: DataKeys, *rest: Tree) -> Any:
-        def counted(order: Array) -> tuple[Any, Array]:
-            batch = epochs_lib.take_valid(data, keys, order)
-            count = batch.weights.sum()
-            count = count if axis is None else jax.lax.psum(count, axis)
-            found = one(state, batch, *rest)
-            return jax.tree.map(lambda leaf: count * leaf, found), count
-
-        def add(total: Tree, order: Array) -> tuple[Tree, None]:
-            return jax.tree.map(jnp.add, total, counted(order)), None
-
-        order = epochs_lib.valid_order(data, keys, axis_name=axis)[:batches]
-        shapes = jax.eval_shape(counted, order[0])
-        start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        (total, count), _ = jax.lax.scan(add, start, order)
-        return jax.tree.map(lambda leaf: leaf / count, total)
-
-    return run
+    def of(self, block: Mapping[str, Any], *first: Any) -> Analysis:
+        """The measure with the fields of a configuration's block."""
+        given = {
+            name.removeprefix(f"{self.name}_"): block[name] for name in self.fields
+        }
+        given["every"] = given.pop(self.name)
+        optional = [name for name, size in self.sizes.items() if not size]
+        nothing = {name: None for name in optional if not given[name]}
+        return self.make(*first, **given | nothing)
 
 
-def _accuracy(
-    batches: int | None,
-) -> Callable[[Search, SearchState, Architecture], float]:
-    """Accuracy of an architecture with a state's weights, one program for all."""
-
-    def make(search: Search) -> Any:
-        def run(
-            state: SearchState,
-            data: DeviceData,
-            keys: DataKeys,
-            architecture: Architecture,
-        ) -> dict[str, Array]:
-            return epochs_lib.evaluate(
-                search.net, state.weights, architecture, data, keys, batches=batches
+#: All measures, in the order in which a report shows them.
+PROBES = (
+    Probe(
+        eigenvalue,
+        {
+            "eigenvalue": (
+                "Dominant eigenvalue of the Hessian in alpha",
+                "Of the validation loss. A fast rise goes before a collapse, and "
+                "before a large loss on discretization.",
             )
-
-        return search.devices.jit(run, others=2)
-
-    compiled = _kept(make)
-
-    def accuracy(
-        search: Search, state: SearchState, architecture: Architecture
-    ) -> float:
-        sums = compiled(search)(state, search.data, search.keys, architecture)
-        return summarise(sums)["valid_accuracy"]
-
-    return accuracy
-
-
-def _rows(search: Search, half: Split) -> Split:
-    """Labels and weights as a memory has its examples: row after row of slots."""
-
-    def flat(array: Array) -> Array:
-        return search.devices.gather_slots(array).reshape(-1)
-
-    return half._replace(labels=flat(half.labels), weights=flat(half.weights))
+        },
+        least={"batches": 1},
+    ),
+    Probe(
+        sharpness,
+        {
+            "sharpness/": (
+                "Sharpness in a ball",
+                "Rise of the validation loss that ascent finds around alpha, and "
+                "around the weights.",
+            ),
+            "loss_drop/": (
+                "Drop of the loss in a step",
+                "Of gradient descent on the validation loss, in alpha or in the "
+                "weights.",
+            ),
+        },
+        least={"batches": 1, "radius": 1e-6, "steps": 1},
+    ),
+    Probe(
+        discretization,
+        {
+            "discretization/": (
+                "Supernet accuracy before and after derivation",
+                "With the same weights, nothing trained in between.",
+            )
+        },
+    ),
+    Probe(draws, least={"number": 1}),
+    Probe(
+        decidedness,
+        {
+            "entropy/": (
+                "Entropy of the operations' weights",
+                "Nats, mean over edges: 0 where every edge has decided.",
+            ),
+            "margin/": (
+                "First minus second weight",
+                "Mean over edges: how surely the kept operation is kept.",
+            ),
+        },
+        every=1,
+    ),
+    Probe(
+        teachers,
+        {
+            "teachers/": (
+                "Voting teachers",
+                "Shares of the training half: covered by a vote, all teachers of one "
+                "mind, vote right; and their divergence from the vote in nats.",
+            )
+        },
+        every=1,
+    ),
+    Probe(
+        ranking,
+        {
+            "ranking/": (
+                "Kendall's tau",
+                "Between the supernet's accuracy of random architectures and the "
+                "benchmark's.",
+            )
+        },
+        least={"architectures": 2},
+        sizes={"batches": 0},
+        asks=True,
+    ),
+)

@@ -22,11 +22,11 @@ from nasjax.data.batches import (
     to_device_halves,
 )
 from nasjax.data.dataset import Dataset
-from nasjax.data.encoded import EncodedImages, open_tfds
-from nasjax.data.folder import load_folder
-from nasjax.data.imagenet import prepare_imagenet
-from nasjax.data.own import load_npz
-from nasjax.data.prepare import prepare
+from nasjax.data.files.encoded import EncodedImages, open_tfds
+from nasjax.data.files.folder import load_folder
+from nasjax.data.files.imagenet import prepare_imagenet
+from nasjax.data.files.own import load_npz
+from nasjax.data.files.prepare import prepare
 from nasjax.data.shared import to_device_seeds
 from nasjax.data.sources import load, splits
 from nasjax.data.subset import load_halves

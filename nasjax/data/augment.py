@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nasjax.base import Array, InputError, Key
-from nasjax.data.pixels import empty_share, hidden_share
+from nasjax.data.files.pixels import empty_share, hidden_share
 
 #: Smallest standard deviation: half a grey level, so that a constant channel
 #: normalises to 0 instead of 0/0.

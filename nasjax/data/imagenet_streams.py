@@ -8,7 +8,7 @@ import numpy as np
 from nasjax.base import InputError
 from nasjax.data.batches import hold_out
 from nasjax.data.dataset import Path
-from nasjax.data.encoded import EncodedImages, Rows, open_tfds
+from nasjax.data.files.encoded import EncodedImages, Rows, open_tfds
 from nasjax.data.jitter import IMAGENET_JITTER, ColorJitter
 from nasjax.data.stream import Shard, Stream
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from nasjax.data.dataset import Dataset, Path
-from nasjax.data.pixels import check_varied
+from nasjax.data.files.pixels import check_varied
 
 #: What is passed over and not worth a warning.
 HIDDEN = "hidden"

@@ -21,12 +21,12 @@ from nasjax.data.dataset import (
     rank_in_class,
     subset,
 )
-from nasjax.data.folder import folder_splits, load_folder
-from nasjax.data.own import load_npz, npz_splits
-from nasjax.data.pixels import to_rgb
-from nasjax.data.prepared import cannot_read, find
-from nasjax.data.prepared import tfds_root as tfds_root
-from nasjax.data.prepared import tfds_version as tfds_version
+from nasjax.data.files.folder import folder_splits, load_folder
+from nasjax.data.files.own import load_npz, npz_splits
+from nasjax.data.files.pixels import to_rgb
+from nasjax.data.files.prepared import cannot_read, find
+from nasjax.data.files.prepared import tfds_root as tfds_root
+from nasjax.data.files.prepared import tfds_version as tfds_version
 
 NAMES = ("digits", "cifar10", "cifar100", "npz", "folder")
 SPLITS = ("train", "valid", "test")

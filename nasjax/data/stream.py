@@ -22,7 +22,7 @@ from grain.experimental import index_shuffle
 from nasjax.base import InputError
 from nasjax.data.batches import num_steps
 from nasjax.data.crops import evaluation_crop, training_crop
-from nasjax.data.encoded import Encoded
+from nasjax.data.files.encoded import Encoded
 from nasjax.data.jitter import ColorJitter
 
 #: Batches in all: no training is as long.

@@ -12,7 +12,7 @@ import numpy as np
 from nasjax.base import InputError
 from nasjax.data.crops import central_crop
 from nasjax.data.dataset import Dataset, in_threads, rank_in_class
-from nasjax.data.encoded import EncodedImages
+from nasjax.data.files.encoded import EncodedImages
 
 
 class Halves(NamedTuple):

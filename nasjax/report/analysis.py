@@ -1,48 +1,13 @@
 """The section of what was measured of alpha in the course of a search."""
 
+from nasjax.analysis.probes import PROBES
 from nasjax.report import page
-from nasjax.report.svg import line_chart, without_style
-from nasjax.report.units import number
+from nasjax.report.drawing.svg import line_chart, without_style
+from nasjax.report.drawing.units import number
 from nasjax.report.workdir import Run
 
 #: Names that share a chart begin with this; its title, and what it is.
-_CHARTS = {
-    "eigenvalue": (
-        "Dominant eigenvalue of the Hessian in alpha",
-        "Of the validation loss. A fast rise goes before a collapse, and before a "
-        "large loss on discretization.",
-    ),
-    "sharpness/": (
-        "Sharpness in a ball",
-        "Rise of the validation loss that ascent finds around alpha, and around the "
-        "weights.",
-    ),
-    "loss_drop/": (
-        "Drop of the loss in a step",
-        "Of gradient descent on the validation loss, in alpha or in the weights.",
-    ),
-    "discretization/": (
-        "Supernet accuracy before and after derivation",
-        "With the same weights, nothing trained in between.",
-    ),
-    "entropy/": (
-        "Entropy of the operations' weights",
-        "Nats, mean over edges: 0 where every edge has decided.",
-    ),
-    "margin/": (
-        "First minus second weight",
-        "Mean over edges: how surely the kept operation is kept.",
-    ),
-    "teachers/": (
-        "Voting teachers",
-        "Shares of the training half: covered by a vote, all teachers of one mind, "
-        "vote right; and their divergence from the vote in nats.",
-    ),
-    "ranking/": (
-        "Kendall's tau",
-        "Between the supernet's accuracy of random architectures and the benchmark's.",
-    ),
-}
+_CHARTS = {start: told for one in PROBES for start, told in one.charts.items()}
 _RESIDUAL = "eigenvalue_residual"
 
 

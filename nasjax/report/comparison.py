@@ -8,6 +8,8 @@ import numpy as np
 
 from nasjax.base import InputError
 from nasjax.report import page
+from nasjax.report.drawing.strips import Strip, strip_chart
+from nasjax.report.drawing.svg import line_chart
 from nasjax.report.forms import (
     HEAD,
     cells_of,
@@ -18,9 +20,7 @@ from nasjax.report.forms import (
     short,
 )
 from nasjax.report.page import Section
-from nasjax.report.strips import Strip, strip_chart
 from nasjax.report.study import Outcome, Table, by_epoch, plain
-from nasjax.report.svg import line_chart
 from nasjax.report.workdir import Run, read_run
 
 #: Curves over the epochs, the mean of the seeds that got so far: phase, name, title.

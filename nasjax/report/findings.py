@@ -6,6 +6,7 @@ import numpy as np
 
 from nasjax.analysis.alpha import edge_margins
 from nasjax.analysis.collapse import collapse_reasons
+from nasjax.report.drawing.units import number, quantity
 from nasjax.report.history import (
     Names,
     changes,
@@ -15,7 +16,6 @@ from nasjax.report.history import (
     epochs_planned,
     names_of,
 )
-from nasjax.report.units import number, quantity
 from nasjax.report.workdir import Run
 from nasjax.tabular import NUM_ARCHITECTURES, headline
 

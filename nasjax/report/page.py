@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import NamedTuple
 
-from nasjax.report.svg import without_style
-from nasjax.report.theme import MONO, SANS, STYLE
+from nasjax.report.drawing.svg import without_style
+from nasjax.report.drawing.theme import MONO, SANS, STYLE
 
 _CSS = f"""
 *{{box-sizing:border-box}}

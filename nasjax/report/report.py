@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nasjax.base import InputError
+from nasjax.report.drawing.units import duration
 from nasjax.report.findings import status
 from nasjax.report.history import find, space_name
 from nasjax.report.page import page
 from nasjax.report.sections import sections
-from nasjax.report.units import duration
 from nasjax.report.workdir import Run, read_run
 
 

@@ -10,15 +10,15 @@ import numpy as np
 from nasjax.genotype import Genotype
 from nasjax.report import page
 from nasjax.report.analysis import analysis
-from nasjax.report.cells import draw_cell
+from nasjax.report.drawing.cells import draw_cell
+from nasjax.report.drawing.panels import edge_panels
+from nasjax.report.drawing.svg import Series, heat_map, line_chart
+from nasjax.report.drawing.theme import operation_colours
+from nasjax.report.drawing.units import number, quantity
 from nasjax.report.findings import collapse, findings
 from nasjax.report.history import changes, chosen, derived, epochs_done, names_of
 from nasjax.report.page import Section
-from nasjax.report.panels import edge_panels
 from nasjax.report.study import training_seconds
-from nasjax.report.svg import Series, heat_map, line_chart
-from nasjax.report.theme import operation_colours
-from nasjax.report.units import number, quantity
 from nasjax.report.workdir import Run
 from nasjax.tabular import NUM_ARCHITECTURES
 

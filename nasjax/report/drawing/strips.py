@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
-from nasjax.report.axes import Frame, drawable, span, ticks
-from nasjax.report.svg import CHARACTER, document, text
-from nasjax.report.units import number
+from nasjax.report.drawing.axes import Frame, drawable, span, ticks
+from nasjax.report.drawing.svg import CHARACTER, document, text
+from nasjax.report.drawing.units import number
 
 _ROW = 26.0
 _WIDTH = 480.0

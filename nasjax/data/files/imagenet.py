@@ -20,10 +20,10 @@ from PIL import Image
 
 from nasjax.base import InputError
 from nasjax.data.dataset import IMAGE_ERRORS, Path, one_line
-from nasjax.data.folder import is_hidden
-from nasjax.data.pixels import to_rgb
-from nasjax.data.prepared import tfds_version
-from nasjax.data.writing import Layout, Prepared, check_writable, write
+from nasjax.data.files.folder import is_hidden
+from nasjax.data.files.pixels import to_rgb
+from nasjax.data.files.prepared import tfds_version
+from nasjax.data.files.writing import Layout, Prepared, check_writable, write
 
 NAME = "imagenet2012"
 #: The version of the official TFDS data set whose layout is written.

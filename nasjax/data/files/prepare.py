@@ -28,8 +28,8 @@ from PIL import Image
 
 from nasjax.base import InputError
 from nasjax.data.dataset import Path, one_line
-from nasjax.data.prepared import tfds_version
-from nasjax.data.writing import Layout, Prepared, check_writable, write
+from nasjax.data.files.prepared import tfds_version
+from nasjax.data.files.writing import Layout, Prepared, check_writable, write
 
 #: The version of the official TFDS data sets whose layout is written.
 VERSION = "3.0.2"

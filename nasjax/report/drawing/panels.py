@@ -5,10 +5,10 @@ from html import escape
 
 import numpy as np
 
-from nasjax.report.axes import Frame, curve, span
-from nasjax.report.svg import document, text
-from nasjax.report.theme import kind, operation_colours
-from nasjax.report.units import number
+from nasjax.report.drawing.axes import Frame, curve, span
+from nasjax.report.drawing.svg import document, text
+from nasjax.report.drawing.theme import kind, operation_colours
+from nasjax.report.drawing.units import number
 
 _WIDTH, _HEIGHT = 200.0, 118.0
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nasjax.report.axes import Frame, curve, drawable, span, ticks
-from nasjax.report.theme import NUM_COLOURS, STYLE, shade
-from nasjax.report.units import number
+from nasjax.report.drawing.axes import Frame, curve, drawable, span, ticks
+from nasjax.report.drawing.theme import NUM_COLOURS, STYLE, shade
+from nasjax.report.drawing.units import number
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from nasjax.genotype import Cell
-from nasjax.report.layered import Layout, layout
-from nasjax.report.svg import document, text
-from nasjax.report.theme import kind
+from nasjax.report.drawing.layered import Layout, layout
+from nasjax.report.drawing.svg import document, text
+from nasjax.report.drawing.theme import kind
 
 _COLOUR = {"conv": 0, "pool": 1, "skip": 2, "none": 6, "other": 3}
 _LABEL_HEIGHT = 24.0

@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from nasjax.base import InputError
-from nasjax.data import pixels
 from nasjax.data.dataset import (
     IMAGE_ERRORS,
     Dataset,
@@ -19,6 +18,7 @@ from nasjax.data.dataset import (
     one_line,
     subset,
 )
+from nasjax.data.files import pixels
 from nasjax.data.reading import HIDDEN, passed_over_text
 from nasjax.data.reading import look as look_at
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 from nasjax.base import InputError
 from nasjax.data.dataset import IMAGE_ERRORS, Path, in_threads, one_line
-from nasjax.data.pixels import to_rgb
-from nasjax.data.prepared import cannot_read, find
+from nasjax.data.files.pixels import to_rgb
+from nasjax.data.files.prepared import cannot_read, find
 
 
 class Encoded(NamedTuple):

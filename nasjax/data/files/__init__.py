@@ -1,0 +1,1 @@
+"""Files of images: folders, arrays, TFDS, ImageNet; read, checked and prepared."""

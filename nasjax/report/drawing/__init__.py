@@ -1,0 +1,1 @@
+"""Charts and cells as SVG."""
