@@ -28,7 +28,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from nasjax import checkpoint
+from nasjax.runtime import checkpoint
 from tests.launching import Ended, start, wait
 
 #: Of an epoch of the smoke variants.
