@@ -1,7 +1,7 @@
 """Train a genotype from scratch, and test it.
 
     python -m experiments.retrain --genotype=FILE|NAME|RUN|RUN@EPOCH
-        [--config=experiments/configs/NAME.py[:variant]] [--workdir=DIR]
+        [--config=NAME[:variant]] [--workdir=DIR]
         [--config.any.field=value]
 
 The genotype is a published name (DARTS_V2), the folder of a search, its
@@ -45,7 +45,7 @@ from nasjax.runtime.progress import ConsoleProgress
 from nasjax.runtime.workdir import Workdir
 
 flags.adopt_module_key_flags(runs)  # --help tells of them too
-_DEFAULT = "experiments/configs/retrain_digits.py"
+_DEFAULT = "retrain_digits"
 
 _GENOTYPE = flags.DEFINE_string(
     "genotype",

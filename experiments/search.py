@@ -1,6 +1,6 @@
 """Search for an architecture.
 
-    python -m experiments.search [--config=experiments/configs/NAME.py[:variant]]
+    python -m experiments.search [--config=NAME[:variant]]
         [--workdir=DIR] [--config.any.field=value]
 
 Without flags: STC-NAS on scikit-learn's handwritten digits, offline. The same
@@ -44,7 +44,7 @@ from nasjax.runtime.workdir import Workdir, write_atomically
 
 flags.adopt_module_key_flags(runs)  # --help tells of them too
 flags.adopt_module_key_flags(processes)
-_DEFAULT = "experiments/configs/stc_nas_darts_digits.py"
+_DEFAULT = "stc_nas_darts_digits"
 
 # Other launchers have this flag too; tests import several of them together.
 _TABLE = flags.DEFINE_string(

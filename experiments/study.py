@@ -28,9 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments.launch import app, devices, epochs, folders, jobs, plan
+from experiments.launch import app, config_flag, devices, epochs, folders, jobs, plan
 from experiments.launch.signals import StopRequest
 from nasjax import tabular
 from nasjax.base import InputError
@@ -39,9 +38,7 @@ from nasjax.report import study as tables
 from nasjax.runtime.workdir import write_atomically
 
 # Other launchers have these flags too; tests import several of them together.
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, lock_config=True, allow_override=True
-)
+_CONFIG = config_flag.define(allow_override=True)
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from experiments.configs import base
+from experiments.configs import base, searches
 from experiments.launch import build
 from nasjax import losses
 from nasjax.analysis import derived_architecture, probes
@@ -256,7 +256,7 @@ def _state():
 
 
 def test_configuration_asks_for_measures():
-    config = base.darts(1)
+    config = searches.search("darts")
     config.analysis.decidedness = 0
     config.analysis.teachers = 0
     assert build.analyses(config.to_dict(), None) == []
@@ -271,7 +271,7 @@ def test_configuration_asks_for_measures():
     config.analysis.sharpness = 2
     assert [one.every for one in build.analyses(config.to_dict(), None)] == [5, 2, 10]
     for field, value in (("radius", 0.0), ("steps", 0), ("learning_rate", -0.1)):
-        other = base.darts(1)
+        other = searches.search("darts")
         other.analysis[f"sharpness_{field}"] = value
         with pytest.raises(
             InputError, match=rf"analysis\.sharpness_{field} is {value}"
@@ -285,7 +285,7 @@ def test_configuration_asks_for_measures():
 def test_ranking_takes_the_whole_half_unless_told_otherwise(monkeypatch):
     asked = []
     monkeypatch.setattr(probes, "ranking", lambda truth, **given: asked.append(given))
-    config = base.darts(1)
+    config = searches.search("darts")
     config.analysis.ranking = 1
     for config.analysis.ranking_batches in (0, 7):
         build.check(config.to_dict())
@@ -315,7 +315,7 @@ def test_every_field_of_the_block_arrives(monkeypatch):
 
 
 def test_what_compiles_a_program_is_off_by_default():
-    block = base.sd_darts().to_dict()["analysis"]
+    block = searches.search("sd_darts").to_dict()["analysis"]
     on = {name for name in ("decidedness", "teachers") if block[name]}
     off = {n for n in PROBES[2:] if not block[n]}
     assert len(on) + len(off) == len(PROBES)

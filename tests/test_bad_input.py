@@ -8,14 +8,14 @@ import json
 import pathlib
 import pickle
 import re
-import runpy
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.launching import ROOT, STARTED, Ended, Launcher, launch
+from experiments.configs import catalogue
+from tests.launching import STARTED, Ended, Launcher, launch
 from tests.mistakes_others import OTHERS
 from tests.mistakes_search import CONFIGS, SEARCH
 
@@ -47,8 +47,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     place = tmp_path_factory.mktemp("place")
     for name in ("empty", "other", "cut"):
         (place / name).mkdir()
-    get_config = runpy.run_path(str(ROOT / QUICK_FILE))["get_config"]
-    other = get_config("smoke").to_dict() | {"seed": 7}
+    other = catalogue.load(f"{QUICK_FILE}:smoke").to_dict() | {"seed": 7}
     (place / "other" / "config.json").write_text(json.dumps(other))
     (place / "cut" / "config.json").write_text("{")
     texts = {

@@ -7,10 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.configs import (
-    darts_nasbench201_digits,
-    retrain_nasbench201_digits,
-)
+from experiments.configs import catalogue
 from experiments.launch import build, build_data, build_training
 from nasjax.base import InputError
 from nasjax.data import Dataset, take
@@ -36,8 +33,8 @@ def parts() -> dict[str, Dataset]:
     }
 
 
-def config(module: Any, path: pathlib.Path, **data: Any) -> dict[str, Any]:
-    made: dict[str, Any] = module.get_config("smoke").to_dict()
+def config(name: str, path: pathlib.Path, **data: Any) -> dict[str, Any]:
+    made: dict[str, Any] = catalogue.load(f"{name}:smoke").to_dict()
     made["data"] |= {"name": "npz", "path": str(path), "max_examples": None} | data
     block = "search" if "search" in made else "train"
     made[block]["batch_size"] = 4
@@ -74,7 +71,7 @@ def examples(part: Dataset) -> list[tuple[bytes, int]]:
 
 @pytest.mark.parametrize("seeds", [(), (3, 4)])
 def test_a_search_trains_alpha_on_the_validation_split(file, parts, seeds):
-    read = build_data.read(config(darts_nasbench201_digits, file), seeds)
+    read = build_data.read(config("darts_nasbench201_digits", file), seeds)
     assert str(read.reading) == (
         f"data npz {file}: 34 images · 2 classes (0, 1) · 8x8 pixels, 3 channels · "
         "train 24, valid 10 (a split of its own), test not read · "
@@ -93,7 +90,7 @@ def test_a_search_trains_alpha_on_the_validation_split(file, parts, seeds):
 
 
 def test_the_seeds_of_a_search_take_the_same_batches_as_one_alone(file):
-    settings = config(darts_nasbench201_digits, file)
+    settings = config("darts_nasbench201_digits", file)
     alone = build_data.read(settings).by_seed[0]
     shared = build_data.read(settings, (0,)).by_seed[0]
     for name in ("train", "valid"):
@@ -115,7 +112,7 @@ def test_the_seeds_of_a_search_take_the_same_batches_as_one_alone(file):
 
 def test_a_training_is_validated_on_the_validation_split(file, parts):
     told: list[Any] = []
-    settings = config(retrain_nasbench201_digits, file)
+    settings = config("retrain_nasbench201_digits", file)
     built = build_training.all_parts(
         settings, get(CELL), num_devices=1, tell=told.append
     )
@@ -133,7 +130,7 @@ def test_a_training_is_validated_on_the_validation_split(file, parts):
 
 
 def test_another_share_of_what_is_not_halved_is_refused(file):
-    settings = config(darts_nasbench201_digits, file, train_fraction=0.7)
+    settings = config("darts_nasbench201_digits", file, train_fraction=0.7)
     with pytest.raises(InputError, match=r"train_fraction is 0\.7; .*split of its own"):
         build.data(settings)
 
@@ -147,10 +144,10 @@ def test_without_a_validation_split_a_share_is_drawn(tmp_path, parts):
         test_images=test.images,
         test_labels=test.labels,
     )
-    read = build_data.read(config(darts_nasbench201_digits, tmp_path / "x.npz"))
+    read = build_data.read(config("darts_nasbench201_digits", tmp_path / "x.npz"))
     assert "train 12, valid 12 (drawn from train), test not read" in str(read.reading)
     told: list[Any] = []
-    settings = config(retrain_nasbench201_digits, tmp_path / "x.npz")
+    settings = config("retrain_nasbench201_digits", tmp_path / "x.npz")
     for fraction, counts in (
         (0.25, "train 18, valid 6 (drawn from train), test 6"),
         (0.0, "train 24, valid 0, test 6"),

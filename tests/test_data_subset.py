@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.configs import stc_nas_darts_imagenet
+from experiments.configs import catalogue
 from experiments.launch import build
 from nasjax.base import InputError
 from nasjax.data import load_halves, open_tfds, prepare_imagenet
@@ -85,7 +85,7 @@ def test_images_are_decoded_to_one_size(data_dir: pathlib.Path):
 
 def test_mistakes_in_the_configuration_are_one_line(data_dir: pathlib.Path):
     def complaint(**fields) -> str:
-        config = stc_nas_darts_imagenet.get_config("smoke").to_dict()
+        config = catalogue.load("stc_nas_darts_imagenet:smoke").to_dict()
         config["data"] |= {"data_dir": str(data_dir)} | fields
         with pytest.raises(InputError) as error:
             build.data(config)

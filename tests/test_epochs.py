@@ -2,12 +2,12 @@
 
 import json
 import pathlib
-import runpy
 
 import numpy as np
 import pytest
 
 from experiments import study
+from experiments.configs import catalogue
 from experiments.configs.papers import base
 from experiments.launch import epochs, plan
 from experiments.retrain import read_genotype
@@ -17,15 +17,13 @@ from nasjax.report import read_run
 from nasjax.report.study import outcome
 from tests.launching import ROOT
 
-CONFIGS = ROOT / "experiments" / "configs"
 EPOCHS = 3
 
 
 def search(folder: pathlib.Path, config: str, alphas) -> pathlib.Path:
     """A workdir with the configuration and the alphas of a search."""
     folder.mkdir()
-    get_config = runpy.run_path(str(CONFIGS / f"{config}.py"))["get_config"]
-    fields = get_config("smoke").to_dict()
+    fields = catalogue.load(f"{config}:smoke").to_dict()
     fields["search"]["epochs"] = EPOCHS
     (folder / "config.json").write_text(json.dumps(fields))
     np.savez(folder / "alphas.npz", **alphas)

@@ -3,16 +3,24 @@
 import ast
 import pathlib
 import re
-import runpy
 
 import pytest
 
+from experiments.configs import catalogue
+from experiments.configs.papers import msg_das, sd_darts, stc_nas
 from experiments.launch import build, plan
 from nasjax.base import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
-FOLDER = ROOT / "experiments/configs/papers"
-NAMES = sorted(path.stem for path in FOLDER.glob("[a-z]*_*.py"))
+STUDIES = {
+    name: entry
+    for name, entry in catalogue.entries().items()
+    if entry.command == "study"
+}
+#: Studies of our own.
+OWN = ["stc_nas_readings"]
+NAMES = sorted({*STUDIES} - {*OWN})
+PAPERS = {"sd_darts": sd_darts, "msg_das": msg_das, "stc_nas": stc_nas}
 #: Tables and figures of SD-DARTS, MSG-DAS and STC-NAS.
 WANTED = {
     "sd_darts": "fig2 table2 table3 table4 fig5 fig6",
@@ -20,8 +28,6 @@ WANTED = {
     "stc_nas": "table1 table3 table4 table5 table6 table7 table8 "
     "fig5 fig6 fig7 fig8 fig9",
 }
-#: Studies of our own.
-OWN = sorted(path.stem for path in (FOLDER.parent / "studies").glob("[a-z]*_*.py"))
 EVERY = [(name, variant) for name in (*NAMES, *OWN) for variant in (None, "proxy")]
 
 
@@ -30,15 +36,15 @@ def at_the_root(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-def module(name: str) -> dict:
-    folder = FOLDER.parent / "studies" if name in OWN else FOLDER
-    return runpy.run_path(str(folder / f"{name}.py"))
+def figures(name: str) -> dict[str, str]:
+    """The paper's figures of a study's rows."""
+    paper, _, part = STUDIES[name].also.partition(":")
+    return dict(PAPERS[paper].STUDIES[part].paper) if paper else {}
 
 
 def overridden(file: str, overrides) -> dict:
     """A configuration as a run of the study has it."""
-    path, _, variant = file.partition(":")
-    config = runpy.run_path(path)["get_config"](variant or None)
+    config = catalogue.load(file)
     for override in overrides:
         field, _, text = override.partition("=")
         *blocks, last = field.split(".")
@@ -72,7 +78,7 @@ def test_every_table_and_figure_is_there():
 
 @pytest.mark.parametrize(("name", "variant"), EVERY)
 def test_every_run_has_fields_and_values_that_there_are(name, variant, tmp_path):
-    config = module(name)["get_config"](variant).to_dict()
+    config = STUDIES[name].get_config(variant).to_dict()
     assert plan.jobs_of(config, tmp_path)  # fields, of searches and trainings
     for search in searches(config).values():
         build.check(search)
@@ -84,7 +90,7 @@ def test_every_run_has_fields_and_values_that_there_are(name, variant, tmp_path)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_of_the_full_variant_differ_and_keep_the_papers_settings(name):
-    config = module(name)["get_config"]().to_dict()
+    config = STUDIES[name].get_config().to_dict()
     runs = [(cell["retrain"], str(s)) for cell, s in zip(
         config["cells"].values(), searches(config).values(), strict=True
     )]  # fmt: skip
@@ -97,7 +103,7 @@ def test_rows_of_the_full_variant_differ_and_keep_the_papers_settings(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_proxy_is_one_and_is_bounded(name):
-    config = module(name)["get_config"]("proxy").to_dict()
+    config = STUDIES[name].get_config("proxy").to_dict()
     assert "proxy" in config["title"]
     assert "proxy" in config["about"].lower()
     assert len(config["cells"]) * len(config["seeds"]) <= 18
@@ -121,17 +127,16 @@ def test_a_proxy_is_one_and_is_bounded(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_study_tells_its_command_and_the_papers_figures(name):
-    found = module(name)
-    assert f"papers/{name}.py:proxy" in found["__doc__"]
-    paper = found.get("PAPER", {})
+    found, paper = STUDIES[name], figures(name)
+    assert f"experiments.study \\\n        --config={name}\n" in found.about
     for variant in (None, "proxy"):
-        config = found["get_config"](variant).to_dict()
+        config = found.get_config(variant).to_dict()
         for row, figure in paper.items():
             if row in config["cells"]:
                 assert figure in config["about"]
-    assert set(paper) <= set(found["get_config"]().cells)
+    assert set(paper) <= set(found.get_config().cells)
     with pytest.raises(InputError, match="variant 'prox' is not one of proxy"):
-        found["get_config"]("prox")
+        found.get_config("prox")
 
 
 def test_the_page_about_reproduction_lists_every_study():
@@ -142,7 +147,7 @@ def test_the_page_about_reproduction_lists_every_study():
         if name == "nasbench201_cifar10":
             continue  # has a section of its own
         assert name in rows, f"{name} is not in docs/reproduction.md"
-        for figure in module(name)["PAPER"].values():
+        for figure in figures(name).values():
             assert figure in rows[name], (name, figure)
         assert "not run" in rows[name] or "proxy" in rows[name], rows[name]
-    assert "experiments/configs/papers/NAME.py:proxy" in text
+    assert "python -m experiments.study --config=NAME:proxy" in text

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from experiments.configs import catalogue
 from nasjax.methods import Method
 
 ROOT = Path(__file__).parent.parent
@@ -53,9 +54,10 @@ def test_every_file_the_readme_names_exists():
     text = (ROOT / "README.md").read_text()
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (ROOT / target).exists(), target
-    for name in re.findall(r"configs/(\w+)\.py", text):
-        if name != "NAME":
-            assert (ROOT / f"experiments/configs/{name}.py").exists(), name
+    names = set(re.findall(r"--config=(\w+)", text)) - {"NAME"}
+    assert len(names) >= 3
+    for name in names:
+        assert catalogue.find(name), name
 
 
 def test_the_page_about_a_loop_of_ones_own_runs(capsys):

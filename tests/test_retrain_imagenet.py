@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from experiments.configs import retrain_cifar10, retrain_imagenet
+from experiments.configs import catalogue
 from experiments.launch import build_training
 from nasjax import retrain
 from nasjax.base import InputError
@@ -40,7 +40,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 def config(data_dir: pathlib.Path, **data: Any) -> dict[str, Any]:
-    made: dict[str, Any] = retrain_imagenet.get_config("smoke").to_dict()
+    made: dict[str, Any] = catalogue.load("retrain_imagenet:smoke").to_dict()
     for block, fields in SIZE.items():
         made[block] |= fields
     made["data"] |= {"data_dir": str(data_dir)} | data
@@ -132,7 +132,7 @@ def test_mistakes_in_the_configuration_are_one_line(
     table = retraining.GENOTYPE
     with pytest.raises(InputError, match=r"configs/retrain_nasbench201_cifar10\.py"):
         build_training.all_parts(config(data_dir), table)
-    cifar = retrain_cifar10.get_config("smoke").to_dict()
+    cifar = catalogue.load("retrain_cifar10:smoke").to_dict()
     cifar["data"]["name"] = "imagenet2012"
     assert "--config=experiments/configs/retrain_imagenet.py" in complaint(cifar)
     other = config(data_dir, name="cifar10")
@@ -151,7 +151,7 @@ def test_mistakes_in_the_configuration_are_one_line(
     ],
 )
 def test_the_papers_settings_are_the_papers(variant: str | None, settings: tuple):
-    made = retrain_imagenet.get_config(variant)
+    made = catalogue.load(f"retrain_imagenet:{variant or ''}")
     train, network = made.train, made.network
     names = (
         "epochs",

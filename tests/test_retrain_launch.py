@@ -1,12 +1,10 @@
 """``python -m experiments.retrain`` as its users meet it, and its configurations."""
 
 import hashlib
-import inspect
 import json
 import os
 import pathlib
 import re
-import runpy
 import shlex
 import signal
 import time
@@ -16,21 +14,20 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.configs import catalogue
 from nasjax import genotypes, network, retrain
 from nasjax.genotype import Genotype
 from nasjax.interop import files, pytorch
-from tests.launching import ROOT, STARTED, Ended, Launcher
+from tests.launching import STARTED, Ended, Launcher
 
-CONFIGS = ROOT / "experiments" / "configs"
-FILES = sorted(CONFIGS.glob("retrain_*.py"))
-NAMES = [file.stem for file in FILES]
+NAMES = [name for name in catalogue.entries() if name.startswith("retrain_")]
 #: The quickest training that has every part.
 QUICK = "--config=experiments/configs/retrain_nasbench201_digits.py:smoke"
 CELL = "|nor_conv_1x1~0|+|skip_connect~0|none~1|"
 
 
 def load(name: str, variant: str | None = None):
-    return runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](variant)
+    return catalogue.load(f"{name}:{variant or ''}")
 
 
 def contents(folder: pathlib.Path) -> dict[str, str]:
@@ -246,14 +243,14 @@ def test_a_mistake_is_one_line_and_writes_nothing(flags, message, launch, tmp_pa
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_docstring_gives_the_command_of_its_file(name: str):
-    text = inspect.cleandoc(runpy.run_path(str(CONFIGS / f"{name}.py"))["__doc__"])
+def test_what_is_told_of_a_configuration_has_its_command(name: str):
+    text = catalogue.entries()[name].about
     commands = [
         shlex.split(line)
         for line in text.replace("\\\n", " ").split("\n")
         if "python -m" in line
     ]
-    own = f"--config=experiments/configs/{name}.py"
+    own = f"--config={name}"
     head = ["python", "-m", "experiments.retrain"]
     assert any(c[:3] == head and own in c for c in commands), commands
 

@@ -1,377 +1,280 @@
-"""The fields of every configuration and the papers' common defaults.
+"""The fields of every search, their defaults, and what spaces and data sets change.
 
 A configuration determines the run. Its blocks are unpacked as keyword arguments, so
-each field is documented where the library's function takes it.
+each field is documented where the library's function takes it; the fields of
+``method`` are the arguments of the method's own function, with its defaults.
+``python -m experiments.configs`` prints them all.
 """
 
-from collections.abc import Callable
+import ast
+import inspect
+import math
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
 
+from nasjax import schedules
 from nasjax.base import InputError
 
-#: Epochs between two measures, and always after the last; 0 for never.
-_ANALYSIS = {
-    "decidedness": 1,  # entropy and margins of the edges
-    "teachers": 1,  # agreement of SD-DARTS's teachers
-    "eigenvalue": 0,  # of the Hessian of the validation loss in alpha
-    "sharpness": 0,  # of that loss in a ball around alpha and w, and its drop in a step
-    "discretization": 0,  # accuracy lost by deriving
-    "draws": 0,  # mean accuracy of what is sampled, beside the most probable path's
-    "ranking": 0,  # Kendall's tau, where a table can be looked up
-    "eigenvalue_batches": 4,  # of the validation half
-    "sharpness_batches": 4,  # likewise
-    "sharpness_radius": 0.05,
-    "sharpness_steps": 1,  # of ascent in the ball; 1 is SAM's
-    "sharpness_learning_rate": 0.025,  # of the step
-    "draws_number": 10,
-    "ranking_batches": 0,  # of the validation half; 0 for all of it
-    "ranking_architectures": 50,
+
+class Field(NamedTuple):
+    """A field of a configuration.
+
+    Attributes:
+      default: its value; a type stands for none, to be filled by a value of that type.
+      about: comment, in one line.
+      least: the lowest number that is allowed.
+      below: what it must be below.
+    """
+
+    default: Any
+    about: str = ""
+    least: float = -math.inf
+    below: float = math.inf
+
+
+#: Fields by block; the block of the method is made by `method_block`.
+Fields = Mapping[str, Mapping[str, Field]]
+
+#: DARTS's settings on CIFAR-10.
+FIELDS: Fields = {
+    "data": {
+        "name": Field("cifar10", "digits, cifar100, imagenet2012, npz, folder"),
+        "data_dir": Field(str, "of TFDS's data sets"),
+        "path": Field(str, "of npz and folder"),
+        "image_size": Field(int, "in pixels, of folder and imagenet2012"),
+        "max_examples": Field(int, "of a split; all"),
+        "train_fraction": Field(0.5, "where there is no split valid", 0),
+        "class_fraction": Field(float, "of imagenet2012, in either half"),
+        "pad": Field(4, "pixels around the image before the random crop", 0, 1025),
+        "flip": Field(True, "mirror images at random"),
+        "cutout": Field(0, "side in pixels; off in search", 0, 1025),
+    },
+    "supernet": {
+        "space": Field("darts", "darts, nasbench201"),
+        "channels": Field(16, "C of the first cells"),
+        "num_cells": Field(8, "cells; of a stage, in nasbench201"),
+        "stem": Field("cifar", "or imagenet, 224 pixels to 28"),
+        "dtype": Field("float32", "of the activations; or bfloat16"),
+        "depthwise": Field("auto", "auto, banded, grouped, shift"),
+        "synchronised": Field(True, "batch norm over all devices, or of each"),
+        "residual_affine": Field(False, "batch norm between stages of nasbench201"),
+    },
+    "search": {
+        "epochs": Field(50, "of the weights' half", 1, 1_000_001),
+        "batch_size": Field(64, "B, of either half", 1),
+        "learning_rate": Field(0.025, "of the weights, at the start", 0),
+        "learning_rate_end": Field(0.001, "after a cosine by epoch", 0),
+        "momentum": Field(0.9, "of the weights", 0, 1),
+        "nesterov": Field(False, "Nesterov's momentum"),
+        "weight_decay": Field(3e-4, "of the weights", 0),
+        "clip_norm": Field(5.0, "of the weights' gradient; 0 for none", 0),
+        "arch_learning_rate": Field(3e-4, "of alpha's Adam", 0),
+        "arch_b1": Field(0.5, "of alpha's Adam", 0, 1),
+        "arch_b2": Field(0.999, "of alpha's Adam", 0, 1),
+        "arch_weight_decay": Field(1e-3, "of alpha", 0),
+        "evaluate_every": Field(1, "epochs", 1),
+        "steps_per_dispatch": Field(20, "steps between two words with the host", 1),
+        "num_seeds": Field(1, "searched in one program: seed, seed + 1, …"),
+        "seeds_mapped": Field("auto", "as vmap, one batch, or map, in turns"),
+    },
+    # Of a measure: epochs between two of it, and always after the last; 0 for never.
+    "analysis": {
+        "decidedness": Field(1, "entropy and margins of the edges", 0),
+        "teachers": Field(1, "agreement of SD-DARTS's teachers", 0),
+        "eigenvalue": Field(0, "of the Hessian of the validation loss in alpha", 0),
+        "sharpness": Field(0, "of that loss around alpha and w, and its drop", 0),
+        "discretization": Field(0, "accuracy lost by deriving", 0),
+        "draws": Field(0, "mean accuracy of what is sampled, and of the best path", 0),
+        "ranking": Field(0, "Kendall's tau, where a table can be looked up", 0),
+        "eigenvalue_batches": Field(4, "of the validation half", 1),
+        "sharpness_batches": Field(4, "of the validation half", 1),
+        "sharpness_radius": Field(0.05, "of the ball", 1e-6),
+        "sharpness_steps": Field(1, "of ascent in the ball; 1 is SAM's", 1),
+        "sharpness_learning_rate": Field(0.025, "of the step that drops", 0),
+        "draws_number": Field(10, "paths that are drawn", 1),
+        "ranking_batches": Field(0, "of the validation half; 0 for all of it", 0),
+        "ranking_architectures": Field(50, "that are ranked", 2),
+    },
 }
+
+
+def of_fields(fields: Fields) -> ConfigDict:
+    """A configuration of the fields' defaults, with a seed."""
+
+    def value(field: Field) -> Any:
+        if isinstance(field.default, type):
+            return config_dict.placeholder(field.default)
+        return field.default
+
+    blocks = {
+        block: {name: value(field) for name, field in of_block.items()}
+        for block, of_block in fields.items()
+    }
+    return ConfigDict({"seed": 0, **blocks})
+
+
+def method_block(name: str, make: Callable[..., Any], **given: Any) -> ConfigDict:
+    """The block of a method: its name and the arguments of its function.
+
+    Args:
+      name: as the configuration has it.
+      make: the function.
+      **given: arguments with another value than the function's default.
+
+    Raises:
+      InputError: an argument without a default.
+    """
+    block = {"name": name}
+    for argument, parameter in inspect.signature(make).parameters.items():
+        if parameter.default is parameter.empty:
+            raise InputError(
+                f"method.name is {name!r}, whose argument {parameter} has no default; "
+                "a method is launched with the defaults of its arguments"
+            )
+        default = parameter.default
+        block[argument] = _text(make, argument) if callable(default) else default
+    return ConfigDict({**block, **given})
+
+
+def _text(make: Callable[..., Any], argument: str) -> str:
+    """The text of a schedule that is an argument's default, as `schedules.parse`s."""
+    (function,) = ast.parse(textwrap.dedent(inspect.getsource(make))).body
+    assert isinstance(function, ast.FunctionDef)
+    names = [arg.arg for arg in function.args.kwonlyargs]
+    call = function.args.kw_defaults[names.index(argument)]
+    assert isinstance(call, ast.Call)
+    numbers = ", ".join(f"{ast.literal_eval(number):g}" for number in call.args)
+    text = f"{ast.unparse(call.func).rpartition('.')[2]}({numbers})"
+    schedules.parse(text)
+    return text
 
 
 def default() -> ConfigDict:
-    """DARTS's settings on CIFAR-10, without a method (spec section 2)."""
-    return ConfigDict(
-        {
-            "seed": 0,
-            "data": {
-                "name": "cifar10",  # digits, cifar100, imagenet2012, npz, folder
-                "data_dir": config_dict.placeholder(str),  # of TFDS's data sets
-                "path": config_dict.placeholder(str),  # of npz and folder
-                "image_size": config_dict.placeholder(int),  # in pixels, of folder too
-                "max_examples": config_dict.placeholder(int),  # of a split; all
-                "train_fraction": 0.5,  # where there is no valid; not of imagenet2012:
-                "class_fraction": config_dict.placeholder(float),  # in either half
-                "pad": 4,  # pixels around the image before the random crop
-                "flip": True,
-                "cutout": 0,  # side in pixels; off in search
-            },
-            "supernet": {
-                "space": "darts",  # darts, nasbench201
-                "channels": 16,
-                "num_cells": 8,  # a stage, in nasbench201
-                "stem": "cifar",  # or imagenet, 224 pixels to 28
-                "dtype": "float32",  # of the activations; or bfloat16
-                "depthwise": "auto",  # auto, banded, grouped, shift
-                "synchronised": True,  # batch norm over all devices, or of each
-                "residual_affine": False,  # batch norm between stages of nasbench201
-            },
-            "method": {"name": "darts"},
-            "search": {
-                "epochs": 50,
-                "batch_size": 64,
-                "learning_rate": 0.025,
-                "learning_rate_end": 0.001,
-                "momentum": 0.9,
-                "nesterov": False,
-                "weight_decay": 3e-4,
-                "clip_norm": 5.0,
-                "arch_learning_rate": 3e-4,
-                "arch_b1": 0.5,
-                "arch_b2": 0.999,
-                "arch_weight_decay": 1e-3,
-                "evaluate_every": 1,  # epochs
-                "steps_per_dispatch": 20,
-                "num_seeds": 1,  # searched in one program: seed, seed + 1, …
-                "seeds_mapped": "auto",  # as vmap, one batch, or map, in turns
-            },
-            "analysis": dict(_ANALYSIS),
-        }
-    )
-
-
-def darts(order: int) -> ConfigDict:
-    """DARTS of first or second order."""
-    config = default()
-    config.method = ConfigDict(
-        {
-            "name": "darts",
-            "order": order,
-            "alpha_scale": 1e-3,
-            "inner_clip": True,  # of order 2: the weights' own step clips its gradient
-        }
-    )
+    """DARTS's settings on CIFAR-10, for a method to be put in."""
+    config = of_fields(FIELDS)
+    config.method = ConfigDict({"name": "darts"})
     return config
 
 
-def stc_nas() -> ConfigDict:
-    """STC-NAS's search (spec section 5)."""
-    config = default()
-    config.method = ConfigDict(
-        {
-            "name": "stc_nas",
-            "noise_range": "linear(0.3, 0)",  # schedules go from start to end
-            "js_strength": "linear(0, 2)",
-            "alpha_start": 0.3,
-            "arch_start": 0,  # epochs before, of the weights alone
-            "activation": "relu",  # relu, softmax, sigmoid
-            "cell_consistency": True,  # else every edge runs, not the derived ones
-            "keep_none": False,  # a candidate in nasbench201
-            "noise": "one_sided",  # in [0, range), or symmetric
-            "js_gradient": "sampled",  # moves the sampled entries, or all
-            "js_scope": "edge",  # alpha is normalised over it; or node, cell
-            "js_step": "loss",  # before Adam; or decoupled, after it, with its rate
-            "js_rate": 3e-4,
-            "project": "auto",  # to [0, 1], with relu alone; or always, never
-        }
-    )
-    config.search.arch_weight_decay = 0.0
-    config.search.batch_size = 256
+def with_fields(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
+    """The configuration with fields set, ``{"search.epochs": 10}``."""
+    with config.unlocked():
+        config.update_from_flattened_dict(fields)
     return config
 
 
-#: Fields of the voting teachers.
-_TEACHERS = {
-    "strength": "constant(1)",
-    "window": 2,  # epochs that vote
-    "warmup": 25,  # epochs before
-    "teacher": "outputs",  # stored; or weights, kept and run again
-    "metric": "kl",  # or euclidean, manhattan, cosine: of both outputs
-    "voting": "mean",  # or ema, with its decay
-    "decay": 0.5,
-    "ring_dtype": "float32",  # or bfloat16
+# --- spaces and data sets ----------------------------------------------------------
+
+#: What a space has of its own; another one has the numbers of DARTS's.
+_SPACES: dict[str, dict[str, Any]] = {
+    "nasbench201": {"supernet.num_cells": 5},
+}
+#: How the NAS-Bench-201 paper trains its baselines: ``configs/nas-benchmark/algos`` of
+#: its code.
+BENCHMARK = {
+    "search.batch_size": 64,
+    "search.learning_rate": 0.025,
+    "search.learning_rate_end": 0.001,
+    "search.momentum": 0.9,
+    "search.nesterov": True,
+    "search.weight_decay": 5e-4,
+    "search.clip_norm": 5.0,
+    "search.arch_learning_rate": 3e-4,
+    "search.arch_b1": 0.5,
+    "search.arch_b2": 0.999,
+    "search.arch_weight_decay": 1e-3,
 }
 
 
-def sd_darts() -> ConfigDict:
-    """SD-DARTS's search (spec section 3)."""
-    config = default()
-    config.method = ConfigDict({"name": "sd_darts", **_TEACHERS, "alpha_scale": 1e-3})
-    return config
+def on_space(config: ConfigDict, space: str) -> ConfigDict:
+    """The search in a space; NAS-Bench-201 has C=16 and five cells per stage."""
+    return with_fields(config, {"supernet.space": space, **_SPACES.get(space, {})})
 
 
-def msg_das() -> ConfigDict:
-    """MSG-DAS's search (spec section 4)."""
-    config = default()
-    config.method = ConfigDict(
-        {
-            "name": "msg_das",
-            "k": 2,
-            "replacement": False,  # draw each sub-graph from all operations
-            "aggregate": False,  # run them as one graph
-            "temperature": "linear(10, 1)",
-            "guidance": "linear(0, 0.01)",
-            "distillation": "guidance",  # or in_place, whose guidance is constant(1)
-            "drop_rate": "steps(0, 0.2, 4)",
-            "block_size": 3,
-            "drop_rescale": False,  # scale what is kept up, as DropBlock's paper does
-            "alpha_start": 0.0,
-        }
-    )
-    config.search.arch_weight_decay = 1e-4
-    config.search.batch_size = 128
-    config.search.epochs = 240
-    return config
+def on_data(config: ConfigDict, data: str) -> ConfigDict:
+    """The search on a data set; one that has nothing of its own is as CIFAR-10."""
+    if data == "digits":
+        return _on_digits(config)
+    if data == "imagenet":
+        return _on_imagenet(config)
+    return with_fields(config, {"data.name": data})
 
 
-def gdas() -> ConfigDict:
-    """GDAS's search: DARTS's settings for 250 epochs."""
-    config = default()
-    config.method = ConfigDict(
-        {
-            "name": "gdas",
-            "temperature": "linear(10, 0.1)",
-            "alpha_scale": 1e-3,
-            "unchosen_gradient": False,  # alpha's, through operations not run
-            "fixed_reduction": False,  # GDAS (FRC): the reduction cell is given
-        }
-    )
-    config.search.epochs = 250
-    return config
-
-
-def snas() -> ConfigDict:
-    """SNAS's search: DARTS's settings for its paper's 150 epochs."""
-    config = default()
-    config.method = ConfigDict(
-        {"name": "snas", "temperature": "linear(1, 0.03)", "alpha_scale": 1e-3}
-    )
-    config.search.epochs = 150
-    return config
-
-
-def pc_darts() -> ConfigDict:
-    """PC-DARTS's search: batch 256, four times DARTS's learning rate."""
-    config = default()
-    config.method = ConfigDict(
-        {
-            "name": "pc_darts",
-            "channel_divisor": 4,
-            "arch_start": 15,
-            "alpha_scale": 1e-3,
-        }
-    )
-    config.search.batch_size = 256
-    config.search.learning_rate = 0.1
-    config.search.learning_rate_end = 0.0
-    config.search.arch_learning_rate = 6e-4
-    return config
-
-
-def random_sampling() -> ConfigDict:
-    """Random search with weight sharing, at DARTS's settings."""
-    config = default()
-    config.method = ConfigDict(
-        {"name": "random", "candidates": 1000, "batches": 10, "finalists": 10}
-    )
-    return config
-
-
-def stc_nas_sd() -> ConfigDict:
-    """STC-NAS's sampling with SD-DARTS's teachers: no paper's."""
-    config = stc_nas()
-    config.method = ConfigDict(
-        {
-            "name": "stc_nas_sd",
-            "noise_range": "linear(0.3, 0)",
-            "js_strength": "linear(0, 2)",
-            **_TEACHERS,
-        }
-    )
-    return config
-
-
-def gumbel_js() -> ConfigDict:
-    """MSG-DAS's sampler with STC-NAS's JS loss: no paper's."""
-    config = msg_das()
-    config.method = ConfigDict(
-        {
-            "name": "gumbel_js",
-            "k": 2,
-            "temperature": "linear(10, 1)",
-            "js_strength": "linear(0, 2)",
-            "alpha_start": 0.0,
-        }
-    )
-    return config
-
-
-#: Epochs of the baselines in NAS-Bench-201. Those of DARTS, GDAS and random search are
-#: the benchmark's (Dong and Yang, arXiv 2001.00326); SD-DARTS's paper searches there as
-#: DARTS does; SNAS and PC-DARTS have their papers' of another space (assumptions).
-_BASELINE_EPOCHS = {
-    "darts": 50,
-    "sd_darts": 50,
-    "gdas": 250,
-    "random": 250,
-    "snas": 150,
-    "pc_darts": 50,
-}
-#: How the benchmark trains its baselines: ``configs/nas-benchmark/algos`` of its code.
-_BASELINE_SEARCH = {
-    "batch_size": 64,
-    "learning_rate": 0.025,
-    "learning_rate_end": 0.001,
-    "momentum": 0.9,
-    "nesterov": True,
-    "weight_decay": 5e-4,
-    "clip_norm": 5.0,
-    "arch_learning_rate": 3e-4,
-    "arch_b1": 0.5,
-    "arch_b2": 0.999,
-    "arch_weight_decay": 1e-3,
-}
-
-
-def on_nasbench201(config: ConfigDict) -> ConfigDict:
-    """The NAS-Bench-201 space: C=16, five cells a stage.
-
-    Baselines are searched as the benchmark searches its own, GDAS with the gradient
-    of what it did not choose, as in that code; that SNAS and PC-DARTS, which it has
-    not, are searched so too is an assumption. The rest keeps the settings it has in
-    the DARTS space: STC-NAS, whose paper names 50 epochs and nothing else here (its
-    batch of 256 and 12 epochs before alpha moves are assumptions), MSG-DAS, which has
-    no figure here, and combinations (assumptions). docs/reproduction.md has a table of
-    every number.
-    """
-    config.supernet.space = "nasbench201"
-    config.supernet.num_cells = 5
-    name = config.method.name
-    if name in _BASELINE_EPOCHS:
-        config.search.update({**_BASELINE_SEARCH, "epochs": _BASELINE_EPOCHS[name]})
-    if name == "gdas":
-        config.method.unchosen_gradient = True
-    if name == "stc_nas":
-        config.method.arch_start = 12  # without, skip connections win: docs/stc_nas.md
-    return config
-
-
-def on_digits(config: ConfigDict) -> ConfigDict:
+def _on_digits(config: ConfigDict) -> ConfigDict:
     """Scikit-learn's 8×8 digits and a supernet of their size.
 
     Few and small images want few and small cells, a batch that leaves enough steps
     for alpha to move, and its learning rate raised by as much as there are fewer
     steps than on CIFAR-10.
     """
-    config.data.name = "digits"
-    config.data.pad = 1
-    config.data.flip = False  # a mirrored digit is another sign
-    small = config.supernet.space == "nasbench201"
-    config.supernet.channels = 8
-    config.supernet.num_cells = 1 if small else 4
-    config.search.epochs = 30
-    config.search.batch_size = 64
-    config.search.arch_learning_rate = 3e-3
+    fields: dict[str, Any] = {
+        "data.name": "digits",
+        "data.pad": 1,
+        "data.flip": False,  # a mirrored digit is another sign
+        "supernet.channels": 8,
+        "supernet.num_cells": 1 if config.supernet.space == "nasbench201" else 4,
+        "search.epochs": 30,
+        "search.batch_size": 64,
+        "search.arch_learning_rate": 3e-3,
+    }
     # Of thirty epochs, the share that the papers' settings have of theirs.
-    for field in {"warmup", "arch_start"} & set(config.method):
-        config.method[field] = {"warmup": 15, "arch_start": 9}[field]
-    if config.method.name == "stc_nas" and not small:
-        # Where alpha moves slowly here, skip connections win: docs/stc_nas.md.
-        config.search.epochs = 40
-        config.method.arch_start = 20
-        config.search.arch_learning_rate = 1e-2
-    return config
+    return with_fields(config, fields | _there(config, {"warmup": 15, "arch_start": 9}))
 
 
-def on_imagenet(config: ConfigDict) -> ConfigDict:
+def _on_imagenet(config: ConfigDict) -> ConfigDict:
     """A tenth of every class of ImageNet for the weights, as much for alpha.
 
     The network is the target's: 14 cells, C=48 (STC-NAS, section 4.3). The paper
     names neither the batch, here that of its retraining, nor the augmentation, here
     CIFAR's in proportion.
     """
-    config.data.name = "imagenet2012"
-    config.data.image_size = 224
-    config.data.class_fraction = 0.1
-    config.data.pad = 28
-    config.supernet.stem = "imagenet"
-    config.supernet.channels = 48
-    config.supernet.num_cells = 14
-    config.search.batch_size = 1024
-    config.search.learning_rate = 0.5
-    return config
+    fields = {
+        "data.name": "imagenet2012",
+        "data.image_size": 224,
+        "data.class_fraction": 0.1,
+        "data.pad": 28,
+        "supernet.stem": "imagenet",
+        "supernet.channels": 48,
+        "supernet.num_cells": 14,
+        "search.batch_size": 1024,
+        "search.learning_rate": 0.5,
+    }
+    return with_fields(config, fields)
+
+
+def _there(config: ConfigDict, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some fields of methods that this one has."""
+    return {f"method.{k}": v for k, v in values.items() if k in config.method}
+
+
+# --- variants ----------------------------------------------------------------------
 
 
 def smoke(config: ConfigDict) -> ConfigDict:
     """Every part for a few steps: ends within a minute on two cores."""
-    config.data.max_examples = 160
-    config.supernet.channels = 4
-    config.supernet.num_cells = 1 if config.supernet.space == "nasbench201" else 3
-    config.search.epochs = 2
-    config.search.batch_size = 32
-    config.search.steps_per_dispatch = 2
-    if config.supernet.stem == "imagenet":  # small data sets are enough
-        config.data.image_size = 32
-        config.data.class_fraction = 0.5
-    # What begins after some epochs, or takes many rounds, begins and takes few here.
-    few = {
-        "warmup": 1,
-        "window": 1,
-        "arch_start": 1,
-        "candidates": 4,
-        "batches": 1,
-        "finalists": 2,
+    fields: dict[str, Any] = {
+        "data.max_examples": 160,
+        "supernet.channels": 4,
+        "supernet.num_cells": 1 if config.supernet.space == "nasbench201" else 3,
+        "search.epochs": 2,
+        "search.batch_size": 32,
+        "search.steps_per_dispatch": 2,
     }
-    for field in few.keys() & config.method.keys():
-        config.method[field] = few[field]
+    if config.supernet.stem == "imagenet":  # small data sets are enough
+        fields |= {"data.image_size": 32, "data.class_fraction": 0.5}
+    # What begins after some epochs, or takes many rounds, begins and takes few here.
+    few = {"warmup": 1, "window": 1, "arch_start": 1}
+    few |= {"candidates": 4, "batches": 1, "finalists": 2}
+    fields |= _there(config, few)
     if config.method.get("order") == 2:
         # Tracing a gradient through a gradient takes most of the minute; the banded
         # form has fewer operations to trace.
-        config.data.max_examples = 64
-        config.search.batch_size = 16
-        config.supernet.depthwise = "banded"
-    return config
+        fields |= {"data.max_examples": 64, "search.batch_size": 16}
+        fields |= {"supernet.depthwise": "banded"}
+    return with_fields(config, fields)
 
 
 def nasbench201_proxy(config: ConfigDict) -> ConfigDict:
@@ -381,35 +284,12 @@ def nasbench201_proxy(config: ConfigDict) -> ConfigDict:
     At batch 64 that is about half as many alpha steps (2,355) as the full variant
     has (4,900), at twice its learning rate.
     """
-    config.data.max_examples = 20_000
-    config.supernet.channels = 8
-    config.supernet.num_cells = 1
-    config.search.batch_size = 64
-    config.search.epochs = 15
-    config.search.arch_learning_rate = 6e-4
-    if config.method.name == "stc_nas":
-        config.method.arch_start = 4
-    return config
-
-
-def variant(
-    config: ConfigDict,
-    name: str | None,
-    **others: Callable[[ConfigDict], ConfigDict],
-) -> ConfigDict:
-    """The configuration's variant of a name.
-
-    Args:
-      config: the full variant.
-      name: what stood behind the colon; None for the full variant.
-      **others: variants beside ``smoke``, as functions of the full one.
-
-    Raises:
-      InputError: no variant of this name.
-    """
-    if not name:
-        return config
-    known = {"smoke": smoke, **others}
-    if name not in known:
-        raise InputError(f"variant {name!r} is not one of {', '.join(sorted(known))}")
-    return known[name](config)
+    fields = {
+        "data.max_examples": 20_000,
+        "supernet.channels": 8,
+        "supernet.num_cells": 1,
+        "search.batch_size": 64,
+        "search.epochs": 15,
+        "search.arch_learning_rate": 6e-4,
+    }
+    return with_fields(config, fields | _there(config, {"arch_start": 4}))

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from experiments.configs.base import FIELDS, Fields
+from experiments.configs.references import find
 from experiments.launch import build_data
 from experiments.launch.build_data import augmentation as augmentation
 from experiments.launch.build_data import named as named
@@ -22,41 +24,6 @@ from nasjax.methods import Method
 from nasjax.runtime.parallel import Devices, most_devices
 from nasjax.schedules import Schedule
 from nasjax.tabular import NASBench201
-
-#: Fields that must lie in a range: (block, field): (lowest, below what).
-_RANGES = {
-    ("search", "epochs"): (1, 1_000_001),
-    ("search", "batch_size"): (1, math.inf),
-    ("search", "steps_per_dispatch"): (1, math.inf),
-    ("search", "evaluate_every"): (1, math.inf),
-    ("search", "learning_rate"): (0, math.inf),
-    ("search", "learning_rate_end"): (0, math.inf),
-    ("search", "momentum"): (0, 1),
-    ("search", "weight_decay"): (0, math.inf),
-    ("search", "clip_norm"): (0, math.inf),
-    ("search", "arch_learning_rate"): (0, math.inf),
-    ("search", "arch_b1"): (0, 1),
-    ("search", "arch_b2"): (0, 1),
-    ("search", "arch_weight_decay"): (0, math.inf),
-    ("analysis", "decidedness"): (0, math.inf),
-    ("analysis", "teachers"): (0, math.inf),
-    ("analysis", "eigenvalue"): (0, math.inf),
-    ("analysis", "sharpness"): (0, math.inf),
-    ("analysis", "discretization"): (0, math.inf),
-    ("analysis", "draws"): (0, math.inf),
-    ("analysis", "ranking"): (0, math.inf),
-    ("analysis", "eigenvalue_batches"): (1, math.inf),
-    ("analysis", "sharpness_batches"): (1, math.inf),
-    ("analysis", "sharpness_radius"): (1e-6, math.inf),
-    ("analysis", "sharpness_steps"): (1, math.inf),
-    ("analysis", "sharpness_learning_rate"): (0, math.inf),
-    ("analysis", "draws_number"): (1, math.inf),
-    ("analysis", "ranking_batches"): (0, math.inf),
-    ("analysis", "ranking_architectures"): (2, math.inf),
-    ("data", "train_fraction"): (0, math.inf),
-    ("data", "pad"): (0, 1025),
-    ("data", "cutout"): (0, 1025),
-}
 
 
 class Parts(NamedTuple):
@@ -128,7 +95,7 @@ def check(config: Mapping[str, Any]) -> None:
     Raises:
       InputError: naming the field, its value and what is allowed.
     """
-    check_ranges(config, _RANGES)
+    check_ranges(config, FIELDS)
     for field, value in config["method"].items():
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"method.{field} is {value}; it must be finite")
@@ -140,25 +107,26 @@ def check(config: Mapping[str, Any]) -> None:
         )
 
 
-def check_ranges(
-    config: Mapping[str, Any], ranges: Mapping[tuple[str, str], tuple[float, float]]
-) -> None:
+def check_ranges(config: Mapping[str, Any], fields: Fields) -> None:
     """Refuse a seed or a field outside its range.
 
     Args:
       config: the configuration.
-      ranges: ``(block, field): (lowest, below what)``.
+      fields: with their ranges.
 
     Raises:
       InputError: naming the field, its value and what is allowed.
     """
-    for (block, field), (low, limit) in ranges.items():
-        value = config[block][field]
-        if not low <= value < limit:
-            below = f" and below {limit}" if limit < math.inf else ""
-            raise InputError(
-                f"{block}.{field} is {value}; it must be at least {low}{below}"
-            )
+    for block, of_block in fields.items():
+        for name, (_, _, low, limit) in of_block.items():
+            if (low, limit) == (-math.inf, math.inf) or name not in config[block]:
+                continue
+            value = config[block][name]
+            if not low <= value < limit:
+                below = f" and below {limit}" if limit < math.inf else ""
+                raise InputError(
+                    f"{block}.{name} is {value}; it must be at least {low}{below}"
+                )
     if not 0 <= config["seed"] < 2**32:
         raise InputError(f"seed is {config['seed']}; it must be from 0 to 2**32 - 1")
 
@@ -167,7 +135,7 @@ def method(config: Mapping[str, Any]) -> Method:
     """The method of ``config["method"]``."""
     fields = dict(config["method"])
     name = fields.pop("name")
-    make = _choose("method.name", name, methods.METHODS)
+    make = find("method.name", name, methods.METHODS)
     known = inspect.signature(make).parameters
     for field, value in fields.items():
         if field not in known:
@@ -192,13 +160,6 @@ def _schedule(field: str, text: Any) -> Schedule:
     return schedule
 
 
-def _choose(field: str, name: str, choices: Mapping[str, Any]) -> Any:
-    if name not in choices:
-        known = ", ".join(sorted(choices))
-        raise InputError(f"{field} is {name!r}; it must be one of {known}")
-    return choices[name]
-
-
 def data(config: Mapping[str, Any]) -> tuple[DeviceData, int]:
     """The data set of ``config["data"]`` on the device, and its number of classes."""
     read = build_data.read(config)
@@ -215,7 +176,7 @@ def net(
 ) -> supernet.Supernet:
     """The supernet of ``config["supernet"]`` in the method's space."""
     fields = dict(config["supernet"])
-    space = _choose("supernet.space", fields.pop("space"), spaces.SPACES)()
+    space = find("supernet.space", fields.pop("space"), spaces.SPACES)()
     if fields["dtype"] not in ("float32", "bfloat16"):
         raise InputError(
             f"supernet.dtype is {fields['dtype']!r}; it must be float32 or bfloat16"

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.configs.references import find, is_reference
 from nasjax.base import InputError
 from nasjax.data import (
     Augmentation,
@@ -22,6 +23,7 @@ from nasjax.data import (
 )
 from nasjax.data.files.pixels import check_varied
 from nasjax.data.reading import Reading
+from nasjax.data.sources import Source, of_function
 
 #: Where validation images come from, in a `Reading`.
 OWN_SPLIT = "a split of its own"
@@ -116,7 +118,7 @@ def load_split(block: Mapping[str, Any], split: str) -> Dataset:
     """A split of the data set of ``config["data"]``, not looked at yet."""
     with named("data"):
         return load(
-            block["name"],
+            _source(block["name"]),
             split=split,
             data_dir=block["data_dir"],
             path=block["path"],
@@ -126,10 +128,17 @@ def load_split(block: Mapping[str, Any], split: str) -> Dataset:
         )
 
 
+def _source(name: str) -> str | Source:
+    """A data set's name, or the source that ``package.module:function`` is."""
+    if is_reference(name):
+        return of_function(find("name", name, {}))
+    return name
+
+
 def load_own_valid(block: Mapping[str, Any]) -> Dataset | None:
     """Its validation split, where it has one of its own."""
     with named("data"):
-        if "valid" not in splits(block["name"], path=block["path"]):
+        if "valid" not in splits(_source(block["name"]), path=block["path"]):
             return None
     return load_split(block, "valid")
 

@@ -1,11 +1,11 @@
 """From the configuration of a retraining to the library's objects, all checked."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.configs.retraining import FIELDS
 from experiments.launch import build, build_data
 from nasjax import retrain
 from nasjax.base import InputError
@@ -16,18 +16,6 @@ from nasjax.runtime.parallel import Devices
 
 #: Fields of ``train`` that are the loop's, not the recipe's.
 _OF_THE_LOOP = ("batch_size", "evaluate_every", "steps_per_dispatch")
-#: Fields that must lie in a range: (block, field): (lowest, below what).
-_RANGES = {
-    ("train", "batch_size"): (1, math.inf),
-    ("train", "evaluate_every"): (1, math.inf),
-    ("train", "steps_per_dispatch"): (1, math.inf),
-    ("data", "valid_fraction"): (0, 1),
-}
-#: Fields of data on the device, which a stream has not.
-_OF_THE_DEVICE = {
-    ("data", "pad"): (0, 1025),
-    ("data", "cutout"): (0, 1025),
-}
 
 
 class Parts(NamedTuple):
@@ -56,7 +44,7 @@ def all_parts(
     Raises:
       InputError: a value that is not allowed, here or by the library's own checks.
     """
-    build.check_ranges(config, _RANGES)
+    build.check_ranges(config, FIELDS)
     _check_space(config, genotype)
     recipe = _recipe(config)
     size, number = config["train"]["batch_size"], recipe.micro_batches
@@ -92,7 +80,6 @@ def _resident(config: Mapping[str, Any], devices: Devices) -> _Data:
             f"data.name is {config['data']['name']!r}, which is no stream; take "
             "--config=experiments/configs/retrain_cifar10.py"
         )
-    build.check_ranges(config, _OF_THE_DEVICE)
     block = config["data"]
     train, test = (build_data.load_split(block, split) for split in ("train", "test"))
     valid = build_data.load_own_valid(block)

@@ -9,6 +9,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
+from experiments.configs.references import is_reference
 from experiments.launch import paths
 from nasjax.runtime.workdir import safe_name
 
@@ -29,6 +30,8 @@ def overridden() -> dict[str, Any]:
     here: Any = flag.value
     paths.in_config(own)
     before, now = _flat(own.to_dict()), _flat(here.to_dict())
+    if is_reference(str(now.get("method.name"))):  # the file's own has another method
+        before.pop("method.name")
     return {name: now[name] for name in sorted(now) if before.get(name) != now[name]}
 
 
@@ -67,8 +70,8 @@ def name_of(file: str, *names: str, fields: Mapping[str, Any] = {}) -> str:
     >>> name_of("a.py", fields={"method.noise_range": "linear(0.3, 0)"})
     'a-method.noise_range=linear_0.3_0-1cec5d69'
     """
-    file, _, variant = file.partition(":")
-    parts: Sequence[str] = (Path(file).stem, variant, *names, *words(fields))
+    file, *variants = file.split(":")
+    parts: Sequence[str] = (Path(file).stem, *variants, *names, *words(fields))
     text = "-".join(filter(None, parts))
     safe = re.sub("__+", "_", safe_name(text)).rstrip("_")
     if safe == text and len(text) <= _LONGEST:

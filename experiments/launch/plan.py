@@ -1,13 +1,13 @@
 """From a study's configuration to its runs, everything checked before one starts."""
 
 import re
-import runpy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from experiments.configs import catalogue
 from experiments.launch import build
 from experiments.launch.folders import name_of
 from experiments.launch.jobs import Job, chain, retrain_command, search_command
@@ -126,13 +126,10 @@ def _check_overrides(config: str, overrides: Sequence[str]) -> Any:
     Returns:
       The configuration, without the overrides.
     """
-    file, _, variant = config.partition(":")
-    if not Path(file).is_file():
-        raise InputError(f"config {file} does not exist")
-    get_config = runpy.run_path(file).get("get_config")
-    if get_config is None:
-        raise InputError(f"config {file} has no function get_config")
-    found = get_config(variant or None)
+    try:
+        found: Any = catalogue.load(config)
+    except OSError:
+        raise InputError(f"config {config} does not exist") from None
     for override in overrides:
         path, equals, _ = override.partition("=")
         if not equals:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments.launch import app, compilation_cache, devices
+from experiments.launch import app, compilation_cache, config_flag, devices
 from experiments.launch.folders import config_file, name_of, overridden, words
 from experiments.launch.signals import StopAtOnce, StopRequest
 from experiments.launch.stages import Stages
@@ -27,7 +26,7 @@ Result = TypeVar("Result")
 #: Fields that do not make another run, or are named by themselves.
 _NO_PART = ("seed", "search.num_seeds", "search.seeds_mapped")
 
-CONFIG = config_flags.DEFINE_config_file("config", None, lock_config=True)
+CONFIG = config_flag.define()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; below runs/ by default, named by the flags."
 )

@@ -6,7 +6,9 @@ Everything here is NumPy; nothing imports TensorFlow. A user's mistake ends in a
 
 import io
 import pathlib
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -28,15 +30,49 @@ from nasjax.data.files.prepared import cannot_read, find
 from nasjax.data.files.prepared import tfds_root as tfds_root
 from nasjax.data.files.prepared import tfds_version as tfds_version
 
-NAMES = ("digits", "cifar10", "cifar100", "npz", "folder")
 SPLITS = ("train", "valid", "test")
-_OWN = ("npz", "folder")
-#: Of the others, which have no validation images of their own.
-_OFFICIAL_SPLITS = ("train", "test")
+
+
+class Source(NamedTuple):
+    """Where a data set comes from.
+
+    Attributes:
+      load: ``(split, data_dir, path, image_size, max_examples, look) -> Dataset``, see
+        the function `load`; more examples than ``max_examples`` may come.
+      splits: ``path -> names``, which of `SPLITS` there are.
+      allowed: which of them may be asked for.
+      fields: arguments of `load` that are for this source among others: "path" (which
+        must then be given), "image_size".
+    """
+
+    load: Callable[..., Dataset]
+    # Most have no validation images of their own.
+    splits: Callable[[Path | None], tuple[str, ...]] = lambda path: ("train", "test")
+    allowed: tuple[str, ...] = ("train", "test")
+    fields: tuple[str, ...] = ()
+
+
+def of_function(function: Callable[[str], Dataset | None]) -> Source:
+    """The source of one's own function of the split, None for a split it has not.
+
+    The function is called for "train" and "test", and for "valid" to see whether there
+    is one.
+    """
+
+    def load(split: str, **_: Any) -> Dataset:
+        found = function(split)
+        if found is None:
+            raise InputError(f"the data set has no split {split!r}")
+        return found
+
+    def splits(path: Path | None) -> tuple[str, ...]:
+        return tuple(s for s in SPLITS if s != "valid" or function(s) is not None)
+
+    return Source(load, splits, SPLITS)
 
 
 def load(
-    name: str,
+    name: str | Source,
     *,
     split: str = "train",
     data_dir: Path | None = None,
@@ -48,11 +84,11 @@ def load(
     """Load one split of a data set as uint8 images `[M, H, W, Ch]` and labels `[M]`.
 
     Args:
-      name: one of `NAMES`. ``digits``: scikit-learn's 8x8 handwritten digits, every
-        fifth example of a class is the test split. ``cifar10``, ``cifar100``: a data
-        set prepared for TFDS, in the order of its "id"s, which is that of the
-        original files. ``npz``, ``folder``: the
-        user's own, see `load_npz` and `load_folder`.
+      name: one of `SOURCES`, or a source. ``digits``: scikit-learn's 8x8 handwritten
+        digits, every fifth example of a class is the test split. ``cifar10``,
+        ``cifar100``: a data set prepared for TFDS, in the order of its "id"s, which is
+        that of the original files. ``npz``, ``folder``: the user's own, see `load_npz`
+        and `load_folder`.
       split: ``"train"``, ``"valid"``, which one's own may have, or ``"test"``; see
         `splits`.
       data_dir: where TFDS keeps its data sets; else ``$TFDS_DATA_DIR``, else TFDS's
@@ -70,32 +106,27 @@ def load(
     >>> digits.images.shape, digits.num_classes
     ((100, 8, 8, 1), 10)
     """
-    _check_arguments(name, split, path, image_size, max_examples)
-    if name in ("cifar10", "cifar100"):
-        return _load_tfds(name, split, data_dir, max_examples)
-    if name == "npz":
-        assert path is not None
-        dataset = load_npz(path, split=split, look=look)
-    elif name == "folder":
-        assert path is not None
-        return load_folder(
-            path,
-            split=split,
-            image_size=image_size,
-            max_examples=max_examples,
-            look=look,
-        )
-    else:
-        dataset = _load_digits(split)
+    source = _source(name)
+    _check_arguments(name, source, split, path, image_size, max_examples)
+    dataset = source.load(
+        split,
+        data_dir=data_dir,
+        path=path,
+        image_size=image_size,
+        max_examples=max_examples,
+        look=look,
+    )
     rows = subset(dataset.labels, max_examples)
+    if len(rows) == len(dataset.labels):
+        return dataset
     return dataset._replace(images=dataset.images[rows], labels=dataset.labels[rows])
 
 
-def splits(name: str, *, path: Path | None = None) -> tuple[str, ...]:
+def splits(name: str | Source, *, path: Path | None = None) -> tuple[str, ...]:
     """Which of `SPLITS` a data set has.
 
     Args:
-      name: one of `NAMES`.
+      name: one of `SOURCES`, or a source.
       path: the file or folder of ``npz`` and ``folder``.
 
     Raises:
@@ -104,39 +135,42 @@ def splits(name: str, *, path: Path | None = None) -> tuple[str, ...]:
     >>> splits("digits")
     ('train', 'test')
     """
-    _check_arguments(name, "train", path, None, None)
-    if name == "folder":
-        assert path is not None
-        return folder_splits(path)
-    if name == "npz":
-        assert path is not None
-        return npz_splits(path)
-    return _OFFICIAL_SPLITS
+    source = _source(name)
+    _check_arguments(name, source, "train", path, None, None)
+    return source.splits(path)
 
 
 # --- arguments -------------------------------------------------------------------
 
 
+def _source(name: str | Source) -> Source:
+    if isinstance(name, Source):
+        return name
+    if name not in SOURCES:
+        raise InputError(f"name must be one of {', '.join(SOURCES)}, got {name!r}")
+    return SOURCES[name]
+
+
 def _check_arguments(
-    name: str,
+    name: str | Source,
+    source: Source,
     split: str,
     path: Path | None,
     image_size: int | None,
     max_examples: int | None,
 ) -> None:
-    if name not in NAMES:
-        raise InputError(f"name must be one of {', '.join(NAMES)}, got {name!r}")
-    allowed = SPLITS if name in _OWN else _OFFICIAL_SPLITS
-    if split not in allowed:
-        raise InputError(f"split must be one of {', '.join(allowed)}, got {split!r}")
-    if name in _OWN:
+    told = repr(name) if isinstance(name, str) else "one's own function"
+    if split not in source.allowed:
+        allowed = ", ".join(source.allowed)
+        raise InputError(f"split must be one of {allowed}, got {split!r}")
+    if "path" in source.fields:
         if path is None:
-            raise InputError(f"path must be given for the data set {name!r}")
+            raise InputError(f"path must be given for the data set {told}")
     elif path is not None:
-        raise InputError(f"path is for npz and folder, not for {name!r}, got {path}")
-    if image_size is not None and name != "folder":
+        raise InputError(f"path is for npz and folder, not for {told}, got {path}")
+    if image_size is not None and "image_size" not in source.fields:
         raise InputError(
-            f"image_size is for folder, not for {name!r}, whose images keep their size"
+            f"image_size is for folder, not for {told}, whose images keep their size"
         )
     if image_size is not None and image_size < 1:
         raise InputError(f"image_size must be at least 1 pixel, got {image_size}")
@@ -144,24 +178,41 @@ def _check_arguments(
         raise InputError(f"max_examples must be at least 1, got {max_examples}")
 
 
+# --- the user's own --------------------------------------------------------------
+
+
+def _load_npz(split: str, *, path: Path, look: bool, **_: Any) -> Dataset:
+    return load_npz(path, split=split, look=look)
+
+
+def _load_folder(split: str, *, data_dir: Any, path: Path, **settings: Any) -> Dataset:
+    del data_dir
+    return load_folder(path, split=split, **settings)
+
+
 # --- digits and TFDS -------------------------------------------------------------
 
 
-def _load_digits(split: str) -> Dataset:
+def _load_digits(split: str, **_: Any) -> Dataset:
     # Imported here: scikit-learn takes a second that other data sets need not wait.
     from sklearn.datasets import load_digits
 
     raw = load_digits()
     images = np.rint(raw.images * (255 / 16)).astype(np.uint8)[..., None]
     labels = raw.target.astype(np.int32)
-    rank, _ = rank_in_class(labels)
+    rank = rank_in_class(labels)[0]
     rows = (rank % 5 == 4) if split == "test" else (rank % 5 != 4)
     names = tuple(str(name) for name in raw.target_names)
     return Dataset("digits", images[rows], labels[rows], names)
 
 
 def _load_tfds(
-    name: str, split: str, data_dir: Path | None, max_examples: int | None
+    split: str,
+    *,
+    name: str,
+    data_dir: Path | None,
+    max_examples: int | None,
+    **_: Any,
 ) -> Dataset:
     folder = find(name, data_dir)
     try:
@@ -210,3 +261,18 @@ def _decode(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
         image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
         image = to_rgb(image) if shape[-1] == 3 else image.convert("L")
     return np.asarray(image, np.uint8).reshape(shape)
+
+
+#: Every data set by name: a new one is a line here.
+SOURCES: Mapping[str, Source] = {
+    "digits": Source(_load_digits),
+    "cifar10": Source(partial(_load_tfds, name="cifar10")),
+    "cifar100": Source(partial(_load_tfds, name="cifar100")),
+    "npz": Source(_load_npz, npz_splits, SPLITS, ("path",)),  # type: ignore[arg-type]
+    "folder": Source(
+        _load_folder,
+        folder_splits,  # type: ignore[arg-type]
+        SPLITS,
+        ("path", "image_size"),
+    ),
+}

@@ -25,8 +25,19 @@ def stc_nas_sd(
 ) -> Method:
     """STC-NAS's sampling with SD-DARTS's voting teachers.
 
-    A vote is then the mean of what different sampled paths said of an example. The
-    arguments are those of `stc_nas` and `add_voting_teachers`.
+    A vote is then the mean of what different sampled paths said of an example.
+
+    Args:
+      noise_range: r of the sampling noise, by progress (`stc_nas`).
+      js_strength: lambda of the JS loss, by progress (`stc_nas`).
+      strength: lambda of the teachers' loss, by progress (`add_voting_teachers`).
+      window: K, epochs that vote.
+      warmup: epochs before the teachers teach.
+      teacher: what one is kept as, "outputs" or "weights".
+      metric: how far a student is from its teachers.
+      voting: "mean" or "ema".
+      decay: of "ema".
+      ring_dtype: "float32" or "bfloat16".
     """
     return add_voting_teachers(
         stc_nas(noise_range=noise_range, js_strength=js_strength),
@@ -51,7 +62,13 @@ def gumbel_js(
     """MSG-DAS's Gumbel-TopK sub-graphs with STC-NAS's JS loss.
 
     The weights of an edge, softmax(alpha), are drawn towards each operation sampled on
-    it. The arguments are those of `gumbel_paths` and `stc_nas`.
+    it.
+
+    Args:
+      k: K, sub-graphs (`gumbel_paths`).
+      temperature: tau by progress, above 0.
+      js_strength: lambda of the JS loss, by progress (`stc_nas`).
+      alpha_start: where alpha starts.
     """
     method = gumbel_paths(k=k, temperature=temperature, alpha_start=alpha_start)
     method = add_js_loss(

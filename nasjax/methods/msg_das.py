@@ -49,8 +49,8 @@ def msg_das(
 
     Args:
       k: K, sub-graphs (Fig. 3).
-      replacement: see `gumbel_paths`.
-      aggregate: likewise.
+      replacement: draw each sub-graph from all operations (`gumbel_paths`).
+      aggregate: run the sub-graphs as one graph (`gumbel_paths`).
       temperature: tau by progress, above 0 (Alg. 1).
       guidance: lambda of Eq. 7 by progress (Table 4); of in-place distillation its
         strength, of which the original is ``constant(1)``.

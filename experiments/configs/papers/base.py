@@ -10,18 +10,17 @@
         metrics={"result/valid_accuracy": "max", "analysis/eigenvalue": "min"},
     )
 
-Run by ``python -m experiments.study --config=FILE[:variant]``. Single fields are given
+Run by ``python -m experiments.study --config=NAME[:variant]``, a file of one's own that
+has a function ``get_config``, or a study of this catalogue. Single fields are given
 on the command line as for a search: ``--config.seeds="(0, 1)"``, a part of the table by
 ``--config.rows="('window1',)"``, and for one cell
 ``--config.cells.window1.overrides="('data.pad=2',)"``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
-
-from nasjax.base import InputError
 
 
 def cell(
@@ -36,7 +35,7 @@ def cell(
 
     Args:
       label: what the table calls it.
-      config: configuration of the search, ``FILE.py[:variant]``.
+      config: configuration of the search, ``NAME[:variant]`` or ``FILE.py[:variant]``.
       *overrides: fields of it as on the command line, ``"search.epochs=10"``.
       retrain: configuration by which ``experiments.retrain`` then trains what was
         found, with the same seed; empty for a search alone.
@@ -99,23 +98,3 @@ def study(
             "baseline": baseline,
         }
     )
-
-
-def variant(
-    name: str | None, full: Callable[[], ConfigDict], **others: Callable[[], ConfigDict]
-) -> ConfigDict:
-    """The study, or its variant of a name.
-
-    Args:
-      name: what stood behind the colon; None for the full variant.
-      full: the paper's settings.
-      **others: the other variants, such as ``proxy``.
-
-    Raises:
-      InputError: no variant of this name.
-    """
-    if not name:
-        return full()
-    if name not in others:
-        raise InputError(f"variant {name!r} is not one of {', '.join(sorted(others))}")
-    return others[name]()

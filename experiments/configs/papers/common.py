@@ -1,6 +1,7 @@
 """What the papers' studies share: kinds of study, recipes, and sizes of their proxies.
 
-A row is ``(label, search, *overrides)``, the search by the name of its configuration.
+A `Study` has two scales, each made by one of the functions below of its rows. A row
+is ``(label, search, *overrides)``, the search by the name of its configuration.
 Full variants have the papers' settings, but for what docs/reproduction.md lists. A
 proxy is sized for two cores and is one of two kinds: searches in the NAS-Bench-201
 space on a part of CIFAR-10, whose cells are looked up in the benchmark's table
@@ -9,16 +10,65 @@ trained there (`on_digits`). Neither reproduces a paper's figure; both run every
 that the full variant runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from experiments.configs.entry import Entry
 from experiments.configs.papers import base
 
 #: Label, name of the search's configuration, overrides.
 Row = tuple[str, ...]
+#: Rows by short name.
+Rows = Mapping[str, Row]
+#: ``(title, paper's figures) -> study``.
+Scale = Callable[[str, Mapping[str, str]], ConfigDict]
 
-_FOLDER = "experiments/configs/"
+
+class Study(NamedTuple):
+    """A table or a figure of a paper.
+
+    Attributes:
+      file: what is left of its name, ``PAPER_PART_FILE``.
+      title: the paper and its table or figure.
+      note: what it compares, the paper's figures, and what was run.
+      paper: the paper's figure of each row that has one.
+      full: the paper's settings.
+      proxy: what two cores can do.
+      needs: variables of its command.
+    """
+
+    file: str
+    title: str
+    note: str
+    paper: Mapping[str, str]
+    full: Scale
+    proxy: Scale
+    needs: str = "TFDS_DATA_DIR=DIR NASJAX_NASBENCH201=accuracies.csv"
+
+
+def entries(paper: str, studies: Mapping[str, Study]) -> Iterator[Entry]:
+    """The studies of a paper, each as ``PAPER_PART_FILE`` and as ``PAPER:PART``."""
+    for part, one in studies.items():
+        yield Entry(
+            "study",
+            f"{paper}_{part}_{one.file}",
+            f"{one.title}.",
+            one.note.strip(),
+            partial(one.full, one.title, one.paper),
+            {"proxy": partial(_proxy, one)},
+            also=f"{paper}:{part}",
+            needs=one.needs,
+        )
+
+
+def _proxy(one: Study, full: ConfigDict) -> ConfigDict:
+    del full
+    return one.proxy(one.title, one.paper)
+
+
 #: Columns where what was found is trained, and where it is looked up.
 TRAINED = {
     "retrain/test_accuracy": "max",
@@ -72,11 +122,11 @@ _QUICK = ("train.epochs=20", "network.num_cells=6")
 
 def study(
     title: str,
-    rows: Mapping[str, Row],
-    *,
-    metrics: Mapping[str, str],
     paper: Mapping[str, str],
-    about: str,
+    *,
+    rows: Rows,
+    metrics: Mapping[str, str],
+    about: str = "The paper's settings.",
     retrain: str = "",
     retrain_overrides: tuple[str, ...] = (),
     retrain_epochs: tuple[int, ...] = (),
@@ -87,10 +137,10 @@ def study(
 
     Args:
       title: the paper and its table or figure.
+      paper: the paper's figure of each row that has one.
       rows: what is run, by short name.
       metrics: columns (`base.study`).
-      paper: the paper's figure of each row that has one.
-      about: the scale.
+      about: the scale; one that is a proxy says so first.
       retrain: name of the configuration that trains what was found, and its variant.
       retrain_overrides: fields of it.
       retrain_epochs: of every search, whose cells are trained too (`base.cell`).
@@ -100,18 +150,20 @@ def study(
     cells = {
         name: base.cell(
             label,
-            f"{_FOLDER}{search}.py",
+            search,
             *_rested(search, (*overrides, *own)),
             *own,
-            retrain=_file(retrain),
+            retrain=retrain,
             retrain_overrides=retrain_overrides,
             retrain_epochs=retrain_epochs,
         )
         for name, (label, search, *own) in rows.items()
     }
-    told = "; ".join(f"{rows[name][0]} {figure}" for name, figure in paper.items())
+    told = "; ".join(
+        f"{rows[name][0]} {figure}" for name, figure in paper.items() if name in rows
+    )
     return base.study(
-        title,
+        f"{title}, proxy" if about.startswith("A proxy") else title,
         cells=cells,
         metrics=metrics,
         seeds=seeds,
@@ -138,139 +190,97 @@ def _rested(search: str, overrides: tuple[str, ...]) -> tuple[str, ...]:
     return (f"method.arch_start={int(number * _REST)}",)
 
 
-def _file(name: str) -> str:
-    file, colon, variant = name.partition(":")
-    return f"{_FOLDER}{file}.py{colon}{variant}" if name else ""
+# --- scales ------------------------------------------------------------------------
 
 
 def trained(
-    title: str,
-    rows: Mapping[str, Row],
+    rows: Rows,
     *,
     recipe: str,
-    paper: Mapping[str, str],
     dataset: str = "cifar10",
-    overrides: tuple[str, ...] = (),
-    seeds: tuple[int, ...] = (0, 1, 2),
-    metrics: Mapping[str, str] | None = None,
-    retrain_epochs: tuple[int, ...] = (),
-) -> ConfigDict:
+    metrics: Mapping[str, str] = {},
+    **settings: Any,
+) -> Scale:
     """The full variant in the DARTS space: search, then train on all images.
 
     Args:
-      title: as for `study`, and so are the rest.
-      rows: likewise.
+      rows: of the study.
       recipe: paper whose training it is: darts, sd_darts, msg_das or stc_nas.
-      paper: likewise.
       dataset: of the training: cifar10, cifar100 or imagenet.
-      overrides: likewise.
-      seeds: likewise.
       metrics: beside those of a training.
-      retrain_epochs: as for `study`.
+      **settings: of `study`.
     """
-    retrain = f"retrain_{dataset}:{recipe}"
-    on_all: tuple[str, ...] = ()
     if dataset == "imagenet":  # MSG-DAS alone has a recipe of its own
         retrain = "retrain_imagenet" + (":msg_das" if recipe == "msg_das" else "")
-        on_all = ("data.valid_fraction=0.0",)
-    return study(
-        title,
-        rows,
-        metrics={**TRAINED, **(metrics or {})},
-        paper=paper,
-        about="The paper's settings.",
-        retrain=retrain,
-        retrain_overrides=on_all,
-        retrain_epochs=retrain_epochs,
-        overrides=overrides,
-        seeds=seeds,
-    )
+        settings["retrain_overrides"] = ("data.valid_fraction=0.0",)
+    else:
+        retrain = f"retrain_{dataset}:{recipe}"
+    measured = {**TRAINED, **metrics}
+    return partial(study, rows=rows, metrics=measured, retrain=retrain, **settings)
+
+
+def searched(rows: Rows, *, metrics: Mapping[str, str], **settings: Any) -> Scale:
+    """A search alone; see `study` for the arguments."""
+    return partial(study, rows=rows, metrics=metrics, **settings)
 
 
 def looked_up(
-    title: str,
-    rows: Mapping[str, Row],
+    rows: Rows,
     *,
-    paper: Mapping[str, str],
     overrides: tuple[str, ...] = (),
-    metrics: Mapping[str, str] | None = None,
-) -> ConfigDict:
+    metrics: Mapping[str, str] = {},
+    epochs: int = 10,
+) -> Scale:
     """The proxy in the NAS-Bench-201 space, with accuracies of the benchmark's table.
 
     Args:
-      title: as for `study`, and so are the rest.
-      rows: likewise.
-      paper: likewise.
+      rows: of the study.
       overrides: of every search, after `SMALL`.
       metrics: beside those of a look-up.
+      epochs: that the rows have.
     """
-    return study(
-        f"{title}, proxy",
-        rows,
-        metrics={**LOOKED_UP, **(metrics or {})},
-        paper=paper,
-        about=(
-            "A proxy, not the paper's setting: the NAS-Bench-201 space, 5,120 images "
-            "of CIFAR-10, a supernet of 8 channels and one cell a stage, 10 epochs of "
-            "batch 32; accuracies are those of the benchmark's table."
-        ),
-        overrides=(*SMALL, *overrides),
+    about = (
+        "A proxy, not the paper's setting: the NAS-Bench-201 space, 5,120 images of "
+        "CIFAR-10, a supernet of 8 channels and one cell a stage, "
+        f"{epochs} epochs of batch 32; accuracies are those of the benchmark's table."
     )
+    measured = {**LOOKED_UP, **metrics}
+    overrides = (*SMALL, *overrides)
+    return searched(rows, metrics=measured, about=about, overrides=overrides)
 
 
-def on_digits(
-    title: str,
-    rows: Mapping[str, Row],
-    *,
-    paper: Mapping[str, str],
-    overrides: tuple[str, ...] = (),
-    seeds: tuple[int, ...] = (0, 1, 2),
-) -> ConfigDict:
+def on_digits(rows: Rows, *, seeds: tuple[int, ...] = (0, 1, 2)) -> Scale:
     """The proxy in the DARTS space: search and training on scikit-learn's digits.
 
     Args:
-      title: as for `study`, and so are the rest.
-      rows: likewise.
-      paper: likewise.
-      overrides: likewise.
-      seeds: likewise.
+      rows: of the study.
+      seeds: of every row.
     """
-    return study(
-        f"{title}, proxy",
+    about = (
+        "A proxy, not the paper's setting: scikit-learn's 8×8 digits, a supernet of 8 "
+        "channels and 4 cells, 30 epochs; what is found is trained on the digits, 6 "
+        "cells of 16 channels, for 20 epochs."
+    )
+    return searched(
         rows,
         metrics=TRAINED,
-        paper=paper,
-        about=(
-            "A proxy, not the paper's setting: scikit-learn's 8×8 digits, a supernet "
-            "of 8 channels and 4 cells, 30 epochs; what is found is trained on the "
-            "digits, 6 cells of 16 channels, for 20 epochs."
-        ),
+        about=about,
         retrain="retrain_digits",
         retrain_overrides=_QUICK,
-        overrides=overrides,
         seeds=seeds,
     )
 
 
-def transferred(
-    title: str, rows: Mapping[str, Row], *, paper: Mapping[str, str]
-) -> ConfigDict:
-    """The proxy of ImageNet's tables: cells found elsewhere, trained on CIFAR-10.
-
-    Args:
-      title: as for `study`, and so are the rest.
-      rows: likewise.
-      paper: likewise.
-    """
-    return study(
-        f"{title}, proxy",
+def transferred(rows: Rows) -> Scale:
+    """The proxy of ImageNet's tables: cells found elsewhere, trained on CIFAR-10."""
+    about = (
+        "A proxy, not the paper's setting: what is found is trained on 2,560 images of "
+        "CIFAR-10, 5 cells of 8 channels, for 10 epochs."
+    )
+    return searched(
         rows,
         metrics=TRAINED,
-        paper=paper,
-        about=(
-            "A proxy, not the paper's setting: what is found is trained on 2,560 "
-            "images of CIFAR-10, 5 cells of 8 channels, for 10 epochs."
-        ),
+        about=about,
         retrain="retrain_cifar10",
         retrain_overrides=(
             "data.max_examples=2560",

@@ -1,1 +1,0 @@
-"""Studies of our own, in the form of `experiments.configs.papers.base`."""
