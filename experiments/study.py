@@ -1,6 +1,6 @@
 """Run a study: methods × spaces × seeds, and one table of what they found.
 
-    python -m experiments.study --config=experiments/configs/papers/NAME.py[:variant]
+    python -m experiments.study --config=NAME[:variant]
         [--workdir=DIR] [--parallel=N] [--gather] [--config.any.field=value]
         [--launcher=slurm --slurm=slurm_partition=gpu --slurm=timeout_min=240]
 

@@ -150,4 +150,4 @@ def test_the_page_about_reproduction_lists_every_study():
         for figure in figures(name).values():
             assert figure in rows[name], (name, figure)
         assert "not run" in rows[name] or "proxy" in rows[name], rows[name]
-    assert "python -m experiments.study --config=NAME:proxy" in text
+    assert "    --config=NAME:proxy " in text
