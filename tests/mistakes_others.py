@@ -128,10 +128,16 @@ OTHERS: Table = {
         ["'mnist'", "cifar10, cifar100, imagenet"],
     ),
     # memory
-    "memory of no method": ("memory --methods=x", ["--methods has 'x'", "stc_nas"]),
-    "memory of no space": ("memory --space=x", ["--space is 'x'", "nasbench201"]),
-    "memory of no channels": ("memory --channels=0", ["--channels=0", "positive"]),
-    "memory of no batch": ("memory --batch_size=x", ["--batch_size=x"]),
+    "memory of no method": (
+        "benchmark --what=memory --methods=x",
+        ["--methods has 'x'", "stc_nas"],
+    ),
+    "memory of no space": (
+        "benchmark --what=memory --space=x",
+        ["--space is 'x'", "nasbench201"],
+    ),
+    "memory of no channels": ("benchmark --channels=0", ["--channels=0", "positive"]),
+    "memory of no batch": ("benchmark --batch_size=x", ["--batch_size=x"]),
     # convert
     "nothing to convert": ("convert", ["--genotype or --weights is missing"]),
     "converted into nothing": ("convert --weights={place}/no.pt", ["--output"]),

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.benchmark import machine, suite, table, timing
+from experiments.benchmark import machine, memory, suite, table, timing
 from nasjax import bilevel, methods, optimizers, schedules, spaces, supernet
 from nasjax.architecture import Path
 from nasjax.base import InputError
@@ -26,7 +26,7 @@ SIZE = {"channels": 4, "num_cells": 1, "num_classes": 5}
 @pytest.fixture(scope="module")
 def torch_side():
     pytest.importorskip("torch")
-    from experiments.benchmark import torch_side
+    from tests.oracles import torch_side
 
     return torch_side
 
@@ -302,3 +302,26 @@ def test_the_table_has_a_row_for_every_kind_of_line():
     first, second = text.split("\n\n")
     for part, separators in ((first, 12), (second, 6)):
         assert {row.count("|") for row in part.splitlines()} == {separators}
+
+
+def test_memory_is_that_of_a_program_that_is_not_run():
+    sizes = ("--space=nasbench201", "--channels=2", "--num_cells=1", "--batch_size=2")
+    done = benchmark("--what=memory", "--methods=gdas", *sizes)
+    assert done.code == 0, done.err
+    mixture, path = map(json.loads, done.out.splitlines())
+    assert (mixture["method"], mixture["of_mixture"]) == ("darts", 1)
+    part = path["peak_bytes"] / mixture["peak_bytes"]
+    assert path["of_mixture"] == pytest.approx(part, abs=1e-3)
+    assert "step_seconds" not in path
+
+
+def test_teachers_keep_what_is_computed_by_hand():
+    kept = {
+        kind: memory._kept_bytes(methods.sd_darts(window=2, teacher=kind), "darts")
+        for kind in ("outputs", "weights")
+    }
+    # Probabilities of ten classes and an epoch per row and slot; docs/memory.md.
+    assert kept["outputs"] == 2 * 25_000 * (10 * 4 + 4)
+    # Copies of weights and alphas, and their epochs.
+    assert kept["weights"] == pytest.approx(2 * 4 * (1_930_618 + 224), abs=16)
+    assert memory._kept_bytes(methods.darts(), "darts") == 0

@@ -173,7 +173,7 @@ def test_a_process_that_ends_says_why():
 def test_pytorchs_kernels_are_counted():
     """Of one cell a stage: a path's step launches a part of the mixture's."""
     pytest.importorskip("torch")
-    from experiments.benchmark import torch_kernels
+    from tests.oracles import torch_kernels
 
     sizes = {"space": "nasbench201", "num_cells": 1}
     mixture = torch_kernels.step(subgraphs=None, **sizes)["kernels"]

@@ -47,7 +47,7 @@ def counted_by_pytorch(net, images) -> dict[bool, tuple[int, int]]:
 @pytest.mark.parametrize("name", genotypes.GENOTYPES)
 def test_counts_of_every_published_cell_are_pytorchs(name, dataset):
     """On the meta device: every layer gives shapes, and computes nothing."""
-    oracle = pytest.importorskip("tests.torch_network")
+    oracle = pytest.importorskip("tests.oracles.torch_network")
     genotype, settings = genotypes.GENOTYPES[name], network.DATASETS[dataset]
     with oracle.torch.device("meta"):
         net = oracle.DartsNetwork(

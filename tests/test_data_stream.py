@@ -1,6 +1,5 @@
 """The stream: what a batch holds, whoever decodes it and wherever it begins."""
 
-import json
 import os
 import pathlib
 import signal
@@ -12,10 +11,9 @@ import warnings
 import numpy as np
 import pytest
 from absl import flags
-from absl.testing import flagsaver
 from PIL import Image
 
-from experiments import streaming as launcher
+from experiments.benchmark import streaming
 from nasjax.base import InputError
 from nasjax.data.crops import (
     central_crop,
@@ -388,29 +386,18 @@ def test_a_shape_that_no_draw_fits_gets_the_centre(size, box):
 # --- how fast -------------------------------------------------------------------
 
 
-def test_the_launcher_measures_a_rate(data_dir: pathlib.Path, capsys):
-    with flagsaver.flagsaver(
-        data_dir=str(data_dir),
-        num_workers=["0"],
-        batch_size=4,
-        image_size=16,
-        seconds=0.1,
-    ):
-        launcher.main([])
-    (line,) = capsys.readouterr().out.splitlines()
-    figures = json.loads(line)
+def test_the_benchmark_measures_a_rate(data_dir: pathlib.Path):
+    sizes = {"batch_size": 4, "image_size": 16, "seconds": 0.1}
+    (figures,) = streaming.measure(num_workers=["0"], data_dir=str(data_dir), **sizes)
     assert figures["images"] == "imagenet2012"
     assert figures["images_per_second"] > 1
     assert figures["color_jitter"]
-    with (
-        flagsaver.flagsaver(num_workers=["many"]),
-        pytest.raises(InputError, match=r"--num_workers=many: must be integers"),
-    ):
-        launcher.main([])
+    with pytest.raises(InputError, match=r"--num_workers=many: must be integers"):
+        next(streaming.measure(num_workers=["many"]))
 
 
 def test_synthetic_images_are_of_imagenets_size():
-    (example, *_) = launcher.synthetic()
+    (example, *_) = streaming.synthetic()
     assert example.decode().size == (500, 375)
     assert 60_000 < len(example.image) < 150_000
 

@@ -48,7 +48,7 @@ NETWORKS = [
 
 
 def torch_network(genotype, sizes, auxiliary):
-    oracle = pytest.importorskip("tests.torch_network")
+    oracle = pytest.importorskip("tests.oracles.torch_network")
     oracle.torch.manual_seed(0)
     if genotype.arch_str:
         names = [name for name, _ in genotype.cells["cell"]]

@@ -104,7 +104,7 @@ def images_of(size, *, batch=3, channels=3):
 
 def torch_twin(genotype, variables, sizes, *, auxiliary=False):
     """The PyTorch network with the same weights."""
-    oracle = pytest.importorskip("tests.torch_network")
+    oracle = pytest.importorskip("tests.oracles.torch_network")
     if genotype.arch_str:
         names = [name for name, _ in genotype.cells["cell"]]
         own = {k: v for k, v in sizes.items() if k != "dataset"}

@@ -53,7 +53,7 @@ def in_shape(array, parameter):
 
 def reference(space, operation, stride, weights):
     torch = pytest.importorskip("torch")
-    from tests.torch_reference import OPS
+    from tests.oracles.torch_search import OPS
 
     module = OPS[space][operation.name](CHANNELS, stride).double()
     parameters = there(module)

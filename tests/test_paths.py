@@ -16,7 +16,7 @@ import importlib, json, os, sys
 from absl import flags
 from experiments.launch import app, paths
 from experiments import search, retrain, study, report, cost, convert, lookup  # first
-from experiments import prepare, streaming, memory
+from experiments import prepare
 import experiments.benchmark.__main__
 
 F = flags.FLAGS

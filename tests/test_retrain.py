@@ -208,7 +208,7 @@ RECIPE = retrain.Recipe(
 
 def test_two_steps_are_pytorchs():
     """Both heads, smoothed labels, clipping, decay and Nesterov's momentum."""
-    oracle = pytest.importorskip("tests.torch_network")
+    oracle = pytest.importorskip("tests.oracles.torch_network")
     torch = oracle.torch
     trained = net(WITH_HEAD, auxiliary=True, image_shape=(32, 32, 3))
     state = steps.init_state(jax.random.key(0), trained, RECIPE, steps_per_epoch=STEPS)

@@ -127,7 +127,7 @@ def pairs(space, tree, module):
 def torch_network(space, weights, *, channels, num_cells, num_classes, stem="cifar"):
     """The reference network in float64 under our weights, all of them."""
     torch = pytest.importorskip("torch")
-    from tests import torch_reference as reference
+    from tests.oracles import torch_search as reference
 
     if space.name == "darts":
         nodes = space.num_states - space.num_inputs

@@ -7,15 +7,21 @@
     python -m experiments.benchmark --what=retrain_step [--genotype=DARTS_V2]
     python -m experiments.benchmark --what=depthwise|ring|devices
     python -m experiments.benchmark --what=compile [--target=h200|a100|v5e] [--hlo=FILE]
+    python -m experiments.benchmark --what=memory [--methods=stc_nas,gdas]
+    python -m experiments.benchmark --what=teachers [--window=2]
+    python -m experiments.benchmark --what=streaming [--num_workers=0,2,4]
+        [--data_dir=DIR] [--nocolor_jitter]
     python -m experiments.benchmark --what=table --against=torch [--markdown=FILE]
 
 Each side of each measurement runs in a process of its own, one after the other, that
 starts with nothing compiled. ``seconds_to_first_step`` is tracing, compilation and the
 first step; then come ``--num_steps`` that are timed. ``peak_bytes`` is the compiler's
 memory analysis of the step, ``process_peak_bytes`` what the process held at most.
-A search step counts the images of both its batches. ``--against=torch`` needs the
-extra ``bench``, ``--what=compile`` the packages of ``compile-gpu`` or ``compile-tpu``
-and no device: nothing runs, its figures are the compiler's and a model's.
+A search step counts the images of both its batches. ``memory`` compiles and runs
+nothing, ``teachers`` takes a narrow supernet, ``streaming`` computes nothing.
+``--against=torch`` needs the extra ``bench``, ``--what=compile`` the packages of
+``compile-gpu`` or ``compile-tpu`` and no device: nothing runs, its figures are the
+compiler's and a model's.
 docs/performance.md says what is measured and why.
 """
 
@@ -88,7 +94,35 @@ _NUMBERS = {
         ("batch_size", None, 1, "B."),
         ("num_steps", 5, 5, "Steps that are timed, after the first."),
         ("num_devices", 4, 1, "That share a batch, with --what=devices."),
+        ("window", 2, 1, "K, with --what=teachers."),
     )
+}
+_METHODS = flags.DEFINE_list(
+    "methods",
+    ["stc_nas", "gdas", "msg_das", "msg_das_unguided"],
+    "Set beside darts, with --what=memory.",
+)
+#: With --what=streaming.
+_STREAM = {
+    "num_workers": flags.DEFINE_list(
+        "num_workers", ["0", "2"], "Processes that decode."
+    ),
+    "num_threads": flags.DEFINE_integer(
+        "num_threads", 2, "Threads that decode, of each worker, or of the process."
+    ),
+    "image_size": flags.DEFINE_integer(
+        "image_size", 224, "Side of the crops in pixels.", allow_override=True
+    ),
+    "color_jitter": flags.DEFINE_bool(
+        "color_jitter", True, "Jitter colours, as DARTS does."
+    ),
+    "seconds": flags.DEFINE_float("seconds", 10.0, "How long to measure each."),
+    "data_dir": flags.DEFINE_string(
+        "data_dir",
+        None,
+        "Folder of the TFDS data sets; synthetic images without it.",
+        allow_override=True,
+    ),
 }
 
 
@@ -100,6 +134,8 @@ def main(argv: Sequence[str]) -> int:
     }
     options = suite.Options(
         **named,
+        methods=_METHODS.value,
+        stream={name: flag.value for name, flag in _STREAM.items()},
         torch=_AGAINST.value == "torch",
         compile_torch=_COMPILE.value,
     )

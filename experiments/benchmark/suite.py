@@ -1,7 +1,7 @@
 """What is measured: each function yields lines, as dictionaries."""
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from experiments.benchmark import machine, targets
@@ -42,6 +42,9 @@ class Options(NamedTuple):
       num_devices: that share a batch.
       target: that a step is compiled for.
       hlo: file for the optimised program, with the former; None for none.
+      methods: set beside darts, by their memory.
+      window: K, of teachers.
+      stream: arguments of `streaming.measure`, but for the batch.
       torch: measure PyTorch's side too.
       compile_torch: and `torch.compile`'s.
     """
@@ -58,6 +61,9 @@ class Options(NamedTuple):
     num_devices: int = 4
     target: str = "h200"
     hlo: str | None = None
+    methods: Sequence[str] = ()
+    window: int = 2
+    stream: Mapping[str, Any] = {}
     torch: bool = False
     compile_torch: bool = False
 
@@ -98,6 +104,11 @@ class Options(NamedTuple):
             raise InputError(
                 "flag --against is 'torch', which is not installed; "
                 'pip install -e ".[bench]", or --against=none'
+            )
+        if self.torch and importlib.util.find_spec("tests") is None:
+            raise InputError(
+                "flag --against is 'torch', whose networks are those of the tests; "
+                "run this from the repository's root"
             )
         if self.compile_torch and not self.torch:
             raise InputError("flag --compile_torch needs --against=torch")
@@ -233,6 +244,47 @@ def depthwise(options: Options) -> Iterator[Line]:
             yield head | {"side": "torch", "form": order} | found | machine.facts()
 
 
+def memory(options: Options) -> Iterator[Line]:
+    """The peak of each method's step, compiled and not run, beside the mixture's.
+
+    Raises:
+      InputError: an unknown method.
+    """
+    from experiments.benchmark.memory import METHODS  # here: not every process needs it
+
+    for name in options.methods:
+        if name not in METHODS:
+            known = ", ".join(sorted(METHODS))
+            raise InputError(f"flag --methods has {name!r}; it takes {known}")
+    sizes = options.search_sizes()
+    del sizes["num_steps"]
+    mixture = 0
+    for name in ("darts", *options.methods):
+        settings = {**sizes, "depthwise": options.depthwise}
+        found = measure("memory", "step", method=name, **settings)
+        mixture = mixture or found["peak_bytes"]
+        part = round(found["peak_bytes"] / mixture, 3)
+        yield {"what": "memory", "method": name, **sizes, **found, "of_mixture": part}
+
+
+def teachers(options: Options) -> Iterator[Line]:
+    """What SD-DARTS's two kinds of teachers cost, on a narrow supernet."""
+    sizes = {"space": options.space, **options.sizes(8, 3, 64)}
+    found = measure("memory", "teachers", window=options.window, **sizes)
+    del found["process_peak_bytes"]  # of all three
+    for kind, figures in found.items():
+        yield {"what": "teachers", "teachers": kind, **sizes, **figures}
+
+
+def stream(options: Options) -> Iterator[Line]:
+    """How fast images are decoded."""
+    from experiments.benchmark import streaming  # here: grain takes a second
+
+    batch_size = options.batch_size or 64
+    for line in streaming.measure(batch_size=batch_size, **options.stream):
+        yield {"what": "streaming", **line}
+
+
 def ring(options: Options) -> Iterator[Line]:
     """What the teachers' ring adds to a step of SD-DARTS."""
     sizes = options.search_sizes()
@@ -293,6 +345,9 @@ MEASUREMENTS = {
     "retrain_step": retrain_step,
     "depthwise": depthwise,
     "ring": ring,
+    "memory": memory,
+    "teachers": teachers,
+    "streaming": stream,
     "devices": devices,
     "compile": compile_step,
 }

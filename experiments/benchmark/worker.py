@@ -21,8 +21,9 @@ from experiments.benchmark.timing import process_peak_bytes
 
 _SIDES = {
     "nasjax": "experiments.benchmark.nasjax_side",
-    "torch": "experiments.benchmark.torch_side",
-    "torch_kernels": "experiments.benchmark.torch_kernels",
+    "memory": "experiments.benchmark.memory",
+    "torch": "tests.oracles.torch_side",
+    "torch_kernels": "tests.oracles.torch_kernels",
     "compiler": "experiments.benchmark.compile_side",
 }
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from experiments.benchmark import torch_network, torch_search
 from experiments.benchmark.machine import cores
 from experiments.benchmark.timing import process_peak_bytes, repeat
+from tests.oracles import torch_network, torch_search
 
 #: Order of a tensor in memory, by the field's names.
 FORMATS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}

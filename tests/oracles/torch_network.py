@@ -11,6 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+# Of tests; the benchmark's processes take all cores (`torch_side`).
+torch.set_num_threads(1)
+
 
 def convolution(inputs: int, outputs: int, size: Any, **settings: Any) -> nn.Module:
     """A convolution without a bias."""

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+# Of tests; the benchmark's processes take all cores (`torch_side`).
+torch.set_num_threads(1)
+
 #: What an edge runs: the weights ``[O]`` of a mixture, or the operations chosen.
 Edge = Any
 Ops = Mapping[str, Callable[[int, int], nn.Module]]
