@@ -6,17 +6,16 @@ each field is documented where the library's function takes it; the fields of
 ``python -m experiments.configs`` prints them all.
 """
 
-import ast
 import inspect
 import math
-import textwrap
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
 
-from nasjax import schedules
 from nasjax.base import InputError
+from nasjax.schedules import SCHEDULES, Schedule
 
 
 class Field(NamedTuple):
@@ -119,6 +118,8 @@ def of_fields(fields: Fields) -> ConfigDict:
 def method_block(name: str, make: Callable[..., Any], **given: Any) -> ConfigDict:
     """The block of a method: its name and the arguments of its function.
 
+    A schedule is its text; one that has none that `schedules.parse` reads is no field.
+
     Args:
       name: as the configuration has it.
       make: the function.
@@ -135,21 +136,11 @@ def method_block(name: str, make: Callable[..., Any], **given: Any) -> ConfigDic
                 "a method is launched with the defaults of its arguments"
             )
         default = parameter.default
-        block[argument] = _text(make, argument) if callable(default) else default
+        if not isinstance(default, Schedule):
+            block[argument] = default
+        elif re.match(rf"({'|'.join(SCHEDULES)})\(", default.text):
+            block[argument] = default.text
     return ConfigDict({**block, **given})
-
-
-def _text(make: Callable[..., Any], argument: str) -> str:
-    """The text of a schedule that is an argument's default, as `schedules.parse`s."""
-    (function,) = ast.parse(textwrap.dedent(inspect.getsource(make))).body
-    assert isinstance(function, ast.FunctionDef)
-    names = [arg.arg for arg in function.args.kwonlyargs]
-    call = function.args.kw_defaults[names.index(argument)]
-    assert isinstance(call, ast.Call)
-    numbers = ", ".join(f"{ast.literal_eval(number):g}" for number in call.args)
-    text = f"{ast.unparse(call.func).rpartition('.')[2]}({numbers})"
-    schedules.parse(text)
-    return text
 
 
 def default() -> ConfigDict:
