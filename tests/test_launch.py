@@ -4,7 +4,6 @@ import hashlib
 import json
 import pathlib
 import re
-import runpy
 import signal
 import time
 from collections.abc import Iterator
@@ -12,12 +11,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from experiments.configs import catalogue
 from nasjax import methods, spaces
 from nasjax.data.sources import tfds_root, tfds_version
 from nasjax.genotype import Genotype
 from nasjax.runtime.workdir import Workdir
 from tests import searching
-from tests.launching import ROOT, Ended, Launcher, launch, start, wait
+from tests.launching import Ended, Launcher, launch, start, wait
 
 CONFIGS = "experiments/configs"
 
@@ -249,7 +249,7 @@ def test_a_search_that_breaks_is_one_line_and_1(tmp_path, capsys):
     search = searching.prepare(
         searching.linear_net(), methods.darts(), learning_rate=1e38
     )
-    config = runpy.run_path(str(ROOT / QUICK_FILE))["get_config"]().to_dict()
+    config = catalogue.load(QUICK_FILE).to_dict()
     config["search"]["learning_rate"] = 1e38
     workdir = Workdir(tmp_path / "run")
     workdir.open(config)
