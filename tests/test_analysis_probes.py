@@ -3,6 +3,7 @@
 import functools
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -282,30 +283,40 @@ def test_configuration_asks_for_measures():
         build.check(config.to_dict())
 
 
+def recorded(monkeypatch) -> dict[str, dict[str, Any]]:
+    """The arguments that each measure is made with from now on."""
+    asked = {}
+
+    def one(probe):
+        @functools.wraps(probe.make)
+        def make(*first, **given):
+            asked[probe.name] = given
+            return probes.Analysis(given["every"], lambda search, state: {})
+
+        return probe._replace(make=make)
+
+    monkeypatch.setattr(probes, "PROBES", [*map(one, probes.PROBES)])
+    return asked
+
+
 def test_ranking_takes_the_whole_half_unless_told_otherwise(monkeypatch):
-    asked = []
-    monkeypatch.setattr(probes, "ranking", lambda truth, **given: asked.append(given))
+    asked = recorded(monkeypatch)
     config = searches.search("darts")
     config.analysis.ranking = 1
-    for config.analysis.ranking_batches in (0, 7):
+    for batches, expected in ((0, None), (7, 7)):
+        config.analysis.ranking_batches = batches
         build.check(config.to_dict())
         build.analyses(config.to_dict(), object())
-    assert [given["batches"] for given in asked] == [None, 7]
+        assert asked["ranking"]["batches"] == expected
     assert base.default().analysis.ranking_batches == 0
 
 
 def test_every_field_of_the_block_arrives(monkeypatch):
     """Each makes its measure with its own numbers, and no field is left over."""
-    asked = {}
-    for name in PROBES:
-
-        def make(*arguments, name=name, **settings):
-            asked[name] = settings
-            return probes.Analysis(settings["every"], lambda search, state: {})
-
-        monkeypatch.setattr(probes, name, make)
+    asked = recorded(monkeypatch)
     block = {name: number for number, name in enumerate(base.default().analysis, 3)}
     build.analyses({"analysis": block}, object())
+    assert set(asked) == set(PROBES)
     arrived = {
         name if setting == "every" else f"{name}_{setting}": value
         for name, settings in asked.items()

@@ -13,7 +13,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from experiments.configs import catalogue
+from experiments.configs import base, catalogue
 from experiments.launch import build
 from nasjax import methods
 from nasjax.architecture import Drop, Path
@@ -305,7 +305,7 @@ IMAGENET = {
 @pytest.mark.parametrize("name", NAMES)
 def test_the_full_variants_have_the_papers_numbers(name: str):
     method, space, data = parts(name)
-    expected = COMMON | METHODS[method] | {"supernet.num_cells": CELLS[space]}
+    expected = COMMON | METHODS.get(method, {}) | {"supernet.num_cells": CELLS[space]}
     if method == "gdas":
         expected["method.unchosen_gradient"] = space == "nasbench201"
     if space == "nasbench201" and method in EPOCHS:
@@ -606,23 +606,7 @@ OF_THE_LOOP = {"search.evaluate_every", "search.steps_per_dispatch"}
 #: Fields of the launch; the tests of several seeds have them.
 OF_SEEDS = {"search.num_seeds", "search.seeds_mapped"}
 #: Measures in the course of a search; the tests of the probes have them.
-OF_ANALYSIS = {
-    "analysis.decidedness",
-    "analysis.teachers",
-    "analysis.eigenvalue",
-    "analysis.eigenvalue_batches",
-    "analysis.sharpness",
-    "analysis.sharpness_batches",
-    "analysis.sharpness_radius",
-    "analysis.sharpness_steps",
-    "analysis.sharpness_learning_rate",
-    "analysis.discretization",
-    "analysis.draws",
-    "analysis.draws_number",
-    "analysis.ranking",
-    "analysis.ranking_batches",
-    "analysis.ranking_architectures",
-}
+OF_ANALYSIS = {f"analysis.{name}" for name in base.FIELDS["analysis"]}
 #: Their use shows in what is complained of: no data there, another method's fields,
 #: ImageNet's fields of other data and another space, a reduction cell where none is.
 COMPLAINTS = {
@@ -671,14 +655,14 @@ def test_every_field_is_looked_at():
 
 @pytest.mark.parametrize("field", USES)
 def test_a_field_changes_what_is_built(folder, field: str):
-    base, value = USES[field]
+    beside, value = USES[field]
     name = next(name for name in SMALL if field in of(name))
 
     def make(**fields: Any) -> Any:
         return built(with_fields(load(name, "smoke").to_dict(), fields, folder))
 
-    before, after = make(**base), make(**base | {field: value})
-    assert before == make(**base)
+    before, after = make(**beside), make(**beside | {field: value})
+    assert before == make(**beside)
     assert before != after
     if field not in COMPLAINTS:
         assert not isinstance(before, str), before

@@ -7,7 +7,6 @@ retrainings and of each method, with their defaults and what they are. With name
 is known of each, and its fields' values.
 """
 
-import inspect
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
@@ -60,30 +59,12 @@ def fields() -> Iterator[str]:
                 yield f"{block}.{name} = {default}  # {field.about}"
         yield ""
     for name, make in METHODS.items():
-        yield f"# fields of {name}: {(inspect.getdoc(make) or '').splitlines()[0]}"
-        about = arguments_of(inspect.getdoc(make) or "")
+        yield f"# fields of {name}: {base.summary_of(make)}"
+        about = base.arguments_of(make)
         for argument, value in base.method_block(name, make).items():
             if argument != "name":
                 yield f"method.{argument} = {value}  # {about.get(argument, '')}"
         yield ""
-
-
-def arguments_of(docstring: str) -> dict[str, str]:
-    r"""What a docstring's ``Args:`` says of each argument, in one line.
-
-    >>> arguments_of("A.\n\nArgs:\n  one: the first,\n    of two.\n  two: it.\n")
-    {'one': 'the first, of two.', 'two': 'it.'}
-    """
-    _, _, rest = docstring.partition("\nArgs:\n")
-    found: dict[str, str] = {}
-    name = ""
-    for line in rest.split("\n"):
-        if not line.startswith("  "):
-            break
-        if not line.startswith("    "):
-            name, _, line = line.strip().partition(":")
-        found[name] = f"{found.get(name, '')} {line.strip()}".strip()
-    return found
 
 
 def described(text: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ each field is documented where the library's function takes it; the fields of
 """
 
 import inspect
+import itertools
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
 
+from nasjax.analysis.probes import PROBES, Probe
 from nasjax.base import InputError
 from nasjax.schedules import SCHEDULES, Schedule
 
@@ -36,6 +38,43 @@ class Field(NamedTuple):
 
 #: Fields by block; the block of the method is made by `method_block`.
 Fields = Mapping[str, Mapping[str, Field]]
+
+
+def arguments_of(function: Callable[..., Any]) -> dict[str, str]:
+    """What a docstring's ``Args:`` says of each argument, in one line.
+
+    >>> arguments_of(arguments_of)
+    {'function': 'documented in the style of this one.'}
+
+    Args:
+      function: documented in the style
+        of this one.
+    """
+    _, _, rest = (inspect.getdoc(function) or "").partition("\nArgs:\n")
+    found: dict[str, str] = {}
+    name = ""
+    for line in itertools.takewhile(str.strip, rest.split("\n")):
+        if not line.startswith("    "):
+            name, _, line = line.strip().partition(":")
+        found[name] = f"{found.get(name, '')} {line.strip()}".strip()
+    return found
+
+
+def summary_of(function: Callable[..., Any]) -> str:
+    """The first line of a docstring."""
+    return (inspect.getdoc(function) or "").partition("\n")[0]
+
+
+def _of(probe: Probe) -> dict[str, Field]:
+    """The fields of a measure, described as its function's arguments are."""
+    about = arguments_of(probe.make)
+    fields = {}
+    for name, default in probe.fields.items():
+        argument = name.removeprefix(f"{probe.name}_")
+        told = summary_of(probe.make) if name == probe.name else about[argument]
+        fields[name] = Field(default, told, probe.least.get(argument, 0))
+    return fields
+
 
 #: DARTS's settings on CIFAR-10.
 FIELDS: Fields = {
@@ -80,23 +119,7 @@ FIELDS: Fields = {
         "seeds_mapped": Field("auto", "as vmap, one batch, or map, in turns"),
     },
     # Of a measure: epochs between two of it, and always after the last; 0 for never.
-    "analysis": {
-        "decidedness": Field(1, "entropy and margins of the edges", 0),
-        "teachers": Field(1, "agreement of SD-DARTS's teachers", 0),
-        "eigenvalue": Field(0, "of the Hessian of the validation loss in alpha", 0),
-        "sharpness": Field(0, "of that loss around alpha and w, and its drop", 0),
-        "discretization": Field(0, "accuracy lost by deriving", 0),
-        "draws": Field(0, "mean accuracy of what is sampled, and of the best path", 0),
-        "ranking": Field(0, "Kendall's tau, where a table can be looked up", 0),
-        "eigenvalue_batches": Field(4, "of the validation half", 1),
-        "sharpness_batches": Field(4, "of the validation half", 1),
-        "sharpness_radius": Field(0.05, "of the ball", 1e-6),
-        "sharpness_steps": Field(1, "of ascent in the ball; 1 is SAM's", 1),
-        "sharpness_learning_rate": Field(0.025, "of the step that drops", 0),
-        "draws_number": Field(10, "paths that are drawn", 1),
-        "ranking_batches": Field(0, "of the validation half; 0 for all of it", 0),
-        "ranking_architectures": Field(50, "that are ranked", 2),
-    },
+    "analysis": {name: field for probe in PROBES for name, field in _of(probe).items()},
 }
 
 

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from nasjax.base import InputError
 from nasjax.bilevel import Optimizers
 from nasjax.data import DeviceData
 from nasjax.data.reading import Reading
+from nasjax.genotype import Genotype
 from nasjax.methods import Method
 from nasjax.runtime.parallel import Devices, most_devices
 from nasjax.schedules import Schedule
@@ -224,33 +225,22 @@ def analyses(
     Raises:
       InputError: a ranking without a table.
     """
-    block = config["analysis"]
-    makes: dict[str, Callable[..., probes.Analysis]] = {
-        "decidedness": probes.decidedness,
-        "teachers": probes.teachers,
-        "eigenvalue": partial(probes.eigenvalue, batches=block["eigenvalue_batches"]),
-        "sharpness": partial(
-            probes.sharpness,
-            radius=block["sharpness_radius"],
-            batches=block["sharpness_batches"],
-            steps=block["sharpness_steps"],
-            learning_rate=block["sharpness_learning_rate"],
-        ),
-        "discretization": probes.discretization,
-        "draws": partial(probes.draws, number=block["draws_number"]),
-    }
-    found = [make(every=block[name]) for name, make in makes.items() if block[name]]
-    if not block["ranking"]:
-        return found
-    if table is None:
-        raise InputError(
-            f"analysis.ranking is {block['ranking']}; it needs a table to look up in: "
-            "the space nasbench201 and --nasbench201=accuracies.csv"
-        )
-    ranking = probes.ranking(
-        lambda genotype: table.query(genotype.arch_str),
-        every=block["ranking"],
-        architectures=block["ranking_architectures"],
-        batches=block["ranking_batches"] or None,
-    )
-    return [*found, ranking]
+    block, found = config["analysis"], []
+    for probe in probes.PROBES:
+        if not block[probe.name]:
+            continue
+        first = []
+        if probe.asks:
+            if table is None:
+                raise InputError(
+                    f"analysis.{probe.name} is {block[probe.name]}; it needs a table "
+                    "to look up in: the space nasbench201 and "
+                    "--nasbench201=accuracies.csv"
+                )
+            first = [partial(_accuracy, table)]
+        found.append(probe.of(block, *first))
+    return found
+
+
+def _accuracy(table: NASBench201, genotype: Genotype) -> float:
+    return table.query(genotype.arch_str)
