@@ -33,7 +33,7 @@ class Study(NamedTuple):
     Attributes:
       file: what is left of its name, ``PAPER_PART_FILE``.
       title: the paper and its table or figure.
-      note: what it compares, the paper's figures, and what was run.
+      note: what it compares, and what is run of it.
       paper: the paper's figure of each row that has one.
       full: the paper's settings.
       proxy: what two cores can do.
@@ -170,6 +170,18 @@ def study(
         overrides=overrides,
         about=f"{about} The paper reports: {told}." if told else about,
     )
+
+
+def vary(search: str, cases: Mapping[str, Sequence[str]], *more: str) -> Rows:
+    """A row of one search for each case, its label and its overrides.
+
+    >>> vary("darts", {"many": ("long", "search.epochs=9")}, "data.pad=2")
+    {'many': ('long', 'darts', 'search.epochs=9', 'data.pad=2')}
+    """
+    return {
+        name: (label, search, *overrides, *more)
+        for name, (label, *overrides) in cases.items()
+    }
 
 
 def at_epochs(metrics: Mapping[str, str], epochs: Sequence[int]) -> dict[str, str]:

@@ -8,7 +8,7 @@ scikit-learn's digits likewise (`common.on_digits`).
 from functools import partial
 
 from experiments.configs.papers import common
-from experiments.configs.papers.common import Row, Rows, Study
+from experiments.configs.papers.common import Rows, Study
 
 _FULL = "msg_das_darts_cifar10"
 _PROXY = "msg_das_nasbench201_cifar10"
@@ -39,50 +39,44 @@ def _transfer(data: str) -> Rows:
     }
 
 
-def _components(search: str) -> Rows:
-    one_graph = (_UNGUIDED, "method.aggregate=True")
-    return {
-        "none": ("none of them", search, _SINGLE, _UNGUIDED, _NO_DROPS),
-        "identity": ("identity", search, _SINGLE, _UNGUIDED),
-        "identity_subgraphs": ("identity, sub-graphs", search, _UNGUIDED),
-        "identity_guidance": ("identity, guidance", search, _SINGLE),
-        "all": ("all three", search),
-        "identity_one_graph": ("identity, sub-graphs as one graph", search, *one_graph),
-    }
-
-
-def _guidances(search: str) -> Rows:
-    in_place = ("method.distillation=in_place", "method.guidance=constant(1)")
-    return {
-        **{
-            f"lambda{end}".replace(".", "_"): (
-                f"lambda {end}",
-                search,
-                f"method.guidance=linear(0, {end})",
-            )
-            for end in ("0", "0.01", "0.1", "1")
-        },
-        "in_place": ("in-place distillation", search, *in_place),
-    }
-
-
-def _subgraphs(search: str, numbers: tuple[int, ...], *overrides: str) -> Rows:
-    replaced = ("method.k=2", _UNGUIDED, "method.replacement=True", *overrides)
-    rows: dict[str, Row] = {
-        f"k{k}": (f"K = {k}", search, f"method.k={k}", _UNGUIDED, *overrides)
-        for k in numbers
-    }
-    return {
-        **rows,
-        "k2_guided": ("K = 2, guided", search, "method.k=2", *overrides),
-        "k2_replaced": ("K = 2, with replacement", search, *replaced),
-        "k2_aggregated": (
-            "K = 2, with replacement, as one graph",
-            search,
-            *replaced,
-            "method.aggregate=True",
-        ),
-    }
+_COMPONENTS = {
+    "none": ("none of them", _SINGLE, _UNGUIDED, _NO_DROPS),
+    "identity": ("identity", _SINGLE, _UNGUIDED),
+    "identity_subgraphs": ("identity, sub-graphs", _UNGUIDED),
+    "identity_guidance": ("identity, guidance", _SINGLE),
+    "all": ("all three",),
+    "identity_one_graph": (
+        "identity, sub-graphs as one graph",
+        _UNGUIDED,
+        "method.aggregate=True",
+    ),
+}
+_GUIDANCES = {
+    **{
+        f"lambda{end}".replace(".", "_"): (
+            f"lambda {end}",
+            f"method.guidance=linear(0, {end})",
+        )
+        for end in ("0", "0.01", "0.1", "1")
+    },
+    "in_place": (
+        "in-place distillation",
+        "method.distillation=in_place",
+        "method.guidance=constant(1)",
+    ),
+}
+_REPLACED = ("method.k=2", _UNGUIDED, "method.replacement=True")
+_SUBGRAPHS = {
+    **{f"k{k}": (f"K = {k}", f"method.k={k}", _UNGUIDED) for k in (1, 2, 3, 4)},
+    "k2_guided": ("K = 2, guided", "method.k=2"),
+    "k2_replaced": ("K = 2, with replacement", *_REPLACED),
+    "k2_aggregated": (
+        "K = 2, with replacement, as one graph",
+        *_REPLACED,
+        "method.aggregate=True",
+    ),
+}
+_BUT_K3 = {name: case for name, case in _SUBGRAPHS.items() if name != "k3"}
 
 
 STUDIES = {
@@ -91,9 +85,8 @@ STUDIES = {
         "MSG-DAS, Table 1: CIFAR-10",
         """
 Test error by batch size of the search: search in the DARTS space on CIFAR-10 (240
-epochs, K = 2), then 600 epochs of training on all its images. The paper reports 2.57 ±
-0.05 % error at batch 128 (seeds 0, 1, 2) and 2.40 % at batch 160, in its text 2.81 % at
-batch 64 and 2.61 % at batch 96, at 0.5 GPU-days (GTX 1080 Ti).
+epochs, K = 2), then 600 epochs of training on all its images; 0.5 GPU-days on a GTX
+1080 Ti. Batches 64 and 96 are in the paper's text.
 
 The proxy has the same rows on scikit-learn's digits, search and training, its batches a
 quarter of the paper's: 15 runs.
@@ -113,10 +106,9 @@ quarter of the paper's: 15 runs.
         "imagenet",
         "MSG-DAS, Table 2: ImageNet",
         """
-The cells found on CIFAR-10, trained on ImageNet. The paper reports 24.8 % top-1 and 8.0
-% top-5 error at 5.4 M weights and 577 M multiply-accumulates (14 cells of 48 channels,
-250 epochs of batch 256, learning rate 0.1 times 0.97 an epoch), GDAS 26.0 and 8.5 % at
-5.3 M and 530 M. The full variant needs ``imagenet2012`` and GPUs.
+The cells found on CIFAR-10, trained on ImageNet (14 cells of 48 channels, 250 epochs of
+batch 256, learning rate 0.1 times 0.97 an epoch): top-1 and top-5 error, weights,
+multiply-accumulates. The full variant needs ``imagenet2012`` and GPUs.
 
 The proxy has the transfer alone: cells found on scikit-learn's digits, trained on 2,560
 images of CIFAR-10: 6 runs of a few minutes each on two cores.
@@ -136,12 +128,11 @@ images of CIFAR-10: 6 runs of a few minutes each on two cores.
         "MSG-DAS, Table 3: components",
         """
 Its three components, on and off: DropBlock-Identity ("pseudo identity"), two sub-graphs
-instead of one, guidance by the super-net. Test error in the paper: none of them 2.93 %,
-all 2.57 ± 0.05 %. The marks of the rows between are lost in the text; that they are, in
-this order, identity alone, identity and sub-graphs (the figure of Table 4 without
-guidance), identity and guidance, is read off the section that describes them. Beside
-them the two sub-graphs aggregated into one, with which section 4.3 comes near to
-PC-DARTS; it has no figure of its own.
+instead of one, guidance by the super-net. The marks of the rows between none and all
+are lost in the paper's text; that they are, in this order, identity alone, identity and
+sub-graphs (the figure of Table 4 without guidance), identity and guidance, is read off
+the section that describes them. Beside them the two sub-graphs aggregated into one,
+with which section 4.3 comes near to PC-DARTS; it has no figure of its own.
 
 The proxy has the same rows on a part of CIFAR-10: 18 runs.
 """,
@@ -152,16 +143,15 @@ The proxy has the same rows on a part of CIFAR-10: 18 runs.
             "identity_guidance": "2.77 ± 0.04 % (3.64 ± 0.18 M)",
             "all": "2.57 ± 0.05 % (3.58 ± 0.09 M)",
         },
-        common.trained(_components(_FULL), recipe="msg_das"),
-        common.looked_up(_components(_PROXY)),
+        common.trained(common.vary(_FULL, _COMPONENTS), recipe="msg_das"),
+        common.looked_up(common.vary(_PROXY, _COMPONENTS)),
     ),
     "table4": Study(
         "guidance",
         "MSG-DAS, Table 4: guidance",
         """
 Weight of the super-net's guidance: lambda rises linearly from 0 to 0, 0.01, 0.1 or 1.
-Test error in the paper: 2.76 ± 0.04, 2.57 ± 0.05, 2.60 ± 0.0 and 2.85 ± 0.11 %. Beside
-them the in-place distillation that guidance is derived from (section 3.3), whose
+Beside them the in-place distillation that guidance is derived from (section 3.3), whose
 teacher is trained too; the paper gives no figure for it.
 
 The proxy has the same rows on a part of CIFAR-10: 15 runs.
@@ -172,27 +162,25 @@ The proxy has the same rows on a part of CIFAR-10: 15 runs.
             "lambda0_1": "2.60 ± 0.0 % (3.84 ± 0.24 M)",
             "lambda1": "2.85 ± 0.11 % (3.94 ± 0.16 M)",
         },
-        common.trained(_guidances(_FULL), recipe="msg_das"),
-        common.looked_up(_guidances(_PROXY)),
+        common.trained(common.vary(_FULL, _GUIDANCES), recipe="msg_das"),
+        common.looked_up(common.vary(_PROXY, _GUIDANCES)),
     ),
     "fig3": Study(
         "subgraphs",
         "MSG-DAS, Fig. 3: sub-graphs",
         """
 Number of sub-graphs, and what it costs: K = 1 to 4 without guidance, and K = 2 with it
-("mutual learning"), all at batch 64. The figure's numbers that the text has: 2.81 %
-test error for K = 2 with guidance, 2.78 % for K = 4, at twice the time. Beside them
-what section 2 compares the sampler with, at K = 2 without guidance: draws with
-replacement (SNAS), and these aggregated into one graph (DARTS-EGS); the paper gives no
-figures for either.
+("mutual learning"), all at batch 64. Beside them what section 2 compares the sampler
+with, at K = 2 without guidance: draws with replacement (SNAS), and these aggregated
+into one graph (DARTS-EGS); the paper gives no figures for either.
 
 The proxy has the same rows but K = 3 on a part of CIFAR-10: 18 runs.
 """,
         {"k4": "2.78 % error", "k2_guided": "2.81 %, in half the time of K = 4"},
         common.trained(
-            _subgraphs(_FULL, (1, 2, 3, 4), "search.batch_size=64"), recipe="msg_das"
+            common.vary(_FULL, _SUBGRAPHS, "search.batch_size=64"), recipe="msg_das"
         ),
-        common.looked_up(_subgraphs(_PROXY, (1, 2, 4))),
+        common.looked_up(common.vary(_PROXY, _BUT_K3)),
     ),
 }
 

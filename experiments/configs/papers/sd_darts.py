@@ -10,6 +10,8 @@ from functools import partial
 from experiments.configs.papers import common
 from experiments.configs.papers.common import Rows, Study
 
+_FULL = "sd_darts_darts_cifar10"
+_PROXY = "sd_darts_nasbench201_cifar10"
 _LABELS = {
     "darts": "DARTS, first order",
     "darts2nd": "DARTS, second order",
@@ -41,13 +43,7 @@ def _warmups(search: str, *, of: int) -> Rows:
     }
 
 
-def _windows(search: str, *overrides: str) -> Rows:
-    return {
-        f"window{k}": (f"K = {k}", search, f"method.window={k}", *overrides)
-        for k in (1, 2, 3, 4)
-    }
-
-
+_WINDOWS = {f"window{k}": (f"K = {k}", f"method.window={k}") for k in (1, 2, 3, 4)}
 _EIGENVALUE = {"analysis/eigenvalue": "min", "analysis/eigenvalue_residual": ""}
 #: What begins after some epochs begins after the same share of the proxy's.
 _SHARES = {"sd_darts": common.WARMUP, "pc_darts": "method.arch_start=3"}
@@ -80,9 +76,7 @@ The proxy measures on two batches of the validation half: 6 runs.
         "SD-DARTS, Table 2: CIFAR-10",
         """
 Test error: search in the DARTS space on CIFAR-10, then 600 epochs of training on all
-its images (20 cells of 36 channels, drop path 0.3). The paper reports 2.58 ± 0.11 %
-error, 2.44 % at best, at 3.3 M weights and 0.37 GPU-days (RTX 3090); of the others
-DARTS 3.00 ± 0.14 and 2.76 ± 0.09, GDAS 2.93, SNAS 2.98, PC-DARTS 2.57 ± 0.07.
+its images (20 cells of 36 channels, drop path 0.3); 0.37 GPU-days on an RTX 3090.
 
 The proxy has the same rows on scikit-learn's digits, search and training: 18 runs.
 """,
@@ -102,10 +96,9 @@ The proxy has the same rows on scikit-learn's digits, search and training: 18 ru
         "imagenet",
         "SD-DARTS, Table 3: ImageNet",
         """
-The cells found on CIFAR-10, trained on ImageNet. The paper reports 25.0 % top-1 and
-7.62 % top-5 error at 4.7 M weights and 534 M multiply-accumulates (14 cells of 48
-channels, 250 epochs of batch 1024), DARTS 26.7 and 8.7 % at 4.7 M and 574 M. The full
-variant needs ``imagenet2012`` and GPUs. Published cells are trained by their name:
+The cells found on CIFAR-10, trained on ImageNet (14 cells of 48 channels, 250 epochs of
+batch 1024): top-1 and top-5 error, weights, multiply-accumulates. The full variant
+needs ``imagenet2012`` and GPUs. Published cells are trained by their name:
 ``python -m experiments.retrain --genotype=DARTS_V2 --config=retrain_imagenet``.
 
 The proxy has the transfer alone: cells found on scikit-learn's digits, trained on 2,560
@@ -128,12 +121,10 @@ images of CIFAR-10: 6 runs of a few minutes each on two cores.
         "nasbench201",
         "SD-DARTS, Table 4: NAS-Bench-201",
         """
-Search on CIFAR-10, look-up in the benchmark's table. Test accuracies in the paper, on
-CIFAR-10 / CIFAR-100 / ImageNet16-120: SD-DARTS 93.91 ± 0.08 / 71.88 ± 0.76 / 46.03 ±
-0.59 %, DARTS of either order 54.30 / 15.61 / 16.32 %. The full variant has the paper's
-settings, of baselines the benchmark's (which SNAS and PC-DARTS are not among: an
-assumption). ``nasbench201_cifar10`` compares this project's methods there, with random
-search.
+Search on CIFAR-10, look-up in the benchmark's table: test accuracies on CIFAR-10 /
+CIFAR-100 / ImageNet16-120. The full variant has the paper's settings, of baselines the
+benchmark's (which SNAS and PC-DARTS are not among: an assumption).
+``nasbench201_cifar10`` compares this project's methods there, with random search.
 
 The proxy has the same rows on a part of CIFAR-10: 18 runs.
 """,
@@ -165,8 +156,8 @@ The proxy has the same rows on a part of CIFAR-10, its warm-ups the same shares 
 epochs: 15 runs.
 """,
         {"warmup25": "best of all (a curve, no numbers)"},
-        common.trained(_warmups("sd_darts_darts_cifar10", of=50), recipe="sd_darts"),
-        common.looked_up(_warmups("sd_darts_nasbench201_cifar10", of=10)),
+        common.trained(_warmups(_FULL, of=50), recipe="sd_darts"),
+        common.looked_up(_warmups(_PROXY, of=10)),
     ),
     "fig6": Study(
         "window",
@@ -179,8 +170,12 @@ beside K = 2 are an assumption.
 The proxy has the same rows on a part of CIFAR-10: 12 runs.
 """,
         {"window2": "best of all (a curve, no numbers)"},
-        common.trained(_windows("sd_darts_darts_cifar10"), recipe="sd_darts"),
-        common.looked_up(_windows("sd_darts_nasbench201_cifar10", common.WARMUP)),
+        common.trained(
+            common.vary("sd_darts_darts_cifar10", _WINDOWS), recipe="sd_darts"
+        ),
+        common.looked_up(
+            common.vary("sd_darts_nasbench201_cifar10", _WINDOWS, common.WARMUP)
+        ),
     ),
 }
 

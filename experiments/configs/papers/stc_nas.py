@@ -12,21 +12,13 @@ from ml_collections import ConfigDict
 
 from experiments.configs.papers import common
 from experiments.configs.papers.common import Row, Rows, Study
+from experiments.configs.papers.stc_nas_figures import FIGURES, two
 
 _FULL = "stc_nas_darts_cifar10"
 _PROXY = "stc_nas_nasbench201_cifar10"
 _DIGITS = "stc_nas_darts_digits"
 #: Depth consistency on the digits: the cells of their training.
 _DEEP_DIGITS = "supernet.num_cells=6"
-_SEEDS = tuple(range(8))
-
-
-def _two(where: str, *overrides: str) -> Rows:
-    """DARTS and STC-NAS in ``SPACE_DATA``."""
-    return {
-        "darts": ("DARTS, first order", f"darts_{where}", *overrides),
-        "stc_nas": ("STC-NAS", f"stc_nas_{where}", *overrides),
-    }
 
 
 _DISCRETIZATION = {
@@ -100,18 +92,16 @@ _BENCHMARKED = {
 _FEW = ("method.candidates=100", "method.finalists=5")
 
 
-def _strengths(search: str) -> Rows:
-    strengths = {
-        **{f"static{s}": (f"constant {s}", f"constant({s})") for s in (0, 1, 2)},
-        **{
-            f"from{a}to{b}": (f"{a} to {b}", f"linear({a}, {b})")
-            for a, b in ((0, 1), (1, 2), (0, 2))
-        },
-    }
-    return {
-        name: (label, search, f"method.js_strength={schedule}")
-        for name, (label, schedule) in strengths.items()
-    }
+_STRENGTHS = {
+    **{
+        f"static{s}": (f"constant {s}", f"method.js_strength=constant({s})")
+        for s in (0, 1, 2)
+    },
+    **{
+        f"from{a}to{b}": (f"{a} to {b}", f"method.js_strength=linear({a}, {b})")
+        for a, b in ((0, 1), (1, 2), (0, 2))
+    },
+}
 
 
 def _consistencies(search: str, other: Row, *deep: str) -> Rows:
@@ -127,43 +117,6 @@ def _consistencies(search: str, other: Row, *deep: str) -> Rows:
     }
 
 
-def _depths(search: str, *deep: str) -> Rows:
-    return {
-        "shallow": ("without depth consistency", search),
-        "deep": ("with depth consistency", search, *deep),
-    }
-
-
-def _activations(search: str) -> Rows:
-    return {
-        name: (name, search, f"method.activation={name}")
-        for name in ("softmax", "sigmoid", "relu")
-    }
-
-
-def _noises(search: str) -> Rows:
-    return {
-        f"r{r}".replace(".", "_"): (
-            f"range {r}",
-            search,
-            f"method.noise_range=linear({r}, 0)",
-        )
-        for r in ("0", "0.1", "0.3", "0.5")
-    }
-
-
-_HEAT = {
-    "analysis/entropy/normal": "min",
-    "analysis/entropy/reduce": "min",
-    "analysis/margin/normal": "max",
-    "analysis/margin/reduce": "max",
-    "skips/normal": "",
-    "skips/reduce": "",
-    "result/valid_accuracy": "max",
-}
-_TRAINED_AT = {"retrain/test_accuracy": "max", "skips/normal": "", "skips/reduce": ""}
-_LOOKED_UP_AT = {"lookup/cifar10": "max", "skips/cell": ""}
-
 STUDIES = {
     "table1": Study(
         "discretization",
@@ -171,13 +124,13 @@ STUDIES = {
         """
 Accuracy that the supernet loses when it is derived: its validation accuracy before and
 after it is cut down to the derived cells, with the weights of the search. The paper
-reports 88.1 % and 9.9 % for DARTS and gives no figure for STC-NAS.
+gives no figure for STC-NAS.
 
 The proxy has the same rows on a part of CIFAR-10: 6 runs.
 """,
         {"darts": "88.1 % before, 9.9 % after"},
         common.searched(
-            _two("darts_cifar10"),
+            two("darts_cifar10"),
             metrics={
                 **_DISCRETIZATION,
                 "skips/normal": "",
@@ -187,16 +140,15 @@ The proxy has the same rows on a part of CIFAR-10: 6 runs.
             overrides=_DERIVED,
         ),
         common.looked_up(
-            _two("nasbench201_cifar10"), overrides=_DERIVED, metrics=_DISCRETIZATION
+            two("nasbench201_cifar10"), overrides=_DERIVED, metrics=_DISCRETIZATION
         ),
     ),
     "table3": Study(
         "cost",
         "STC-NAS, Table 3: cost",
         """
-Memory and time of the search, in GB and GPU-days in the paper, on a V100: STC-NAS 1.8
-and 0.142 at batch 64, 5.5 and 0.059 at batch 256, DARTS 9.4 and 0.75 at batch 64. The
-memory here is the compiler's own account of a step; ``python -m experiments.benchmark
+Memory and time of the search, in GB and GPU-days in the paper, on a V100. The memory
+here is the compiler's own account of a step; ``python -m experiments.benchmark
 --what=memory`` has it without running one. The full variant is for a GPU of 80 GB.
 
 The proxy has every row for a few steps on 512 images, at 4 channels, 5 and 8 cells, a
@@ -236,9 +188,8 @@ quarter of the batch: 10 runs of about a minute each on two cores.
         "STC-NAS, Table 4: CIFAR",
         """
 Test error on CIFAR-10 and CIFAR-100: search with depth consistency (20 cells of 36
-channels, batch 96) and without (8 cells of 16, batch 256), on the data set of the
-training. The paper reports, with it, 2.46 ± 0.04 and 16.71 ± 0.19 % error (0.22
-GPU-days), without 2.48 ± 0.03 and 17.01 ± 0.29 % (0.059).
+channels, batch 96; 0.22 GPU-days) and without (8 cells of 16, batch 256; 0.059), on the
+data set of the training.
 
 The proxy has the two of one data set on scikit-learn's digits, search and training,
 deep being the 6 cells of the training: 6 runs.
@@ -258,10 +209,9 @@ deep being the 6 cells of the training: 6 runs.
         "STC-NAS, Table 5: ImageNet",
         """
 Cells found on CIFAR-10 ("without depth and task consistency") and cells found on a
-fifth of ImageNet itself, trained on ImageNet (14 cells of 48 channels, 250 epochs of
-batch 1024). The paper reports 24.3 % top-1 and 7.4 % top-5 error (5.3 M weights, 596 M
-multiply-accumulates) and 24.2 and 7.3 % (5.3 M, 588 M; 0.625 GPU-days). The full
-variant needs ``imagenet2012`` and GPUs.
+fifth of ImageNet itself (0.625 GPU-days), trained on ImageNet (14 cells of 48 channels,
+250 epochs of batch 1024): top-1 and top-5 error, weights, multiply-accumulates. The
+full variant needs ``imagenet2012`` and GPUs.
 
 The proxy has the transfer alone: cells found on scikit-learn's digits and on CIFAR-10,
 trained on 2,560 images of CIFAR-10: 6 runs of a few minutes each on two cores.
@@ -291,11 +241,10 @@ trained on 2,560 images of CIFAR-10: 6 runs of a few minutes each on two cores.
         "nasbench201",
         "STC-NAS, Table 6: NAS-Bench-201",
         """
-Search on CIFAR-10 for 50 epochs, look-up in the benchmark's table. Test accuracies in
-the paper, on CIFAR-10 / CIFAR-100 / ImageNet16-120: STC-NAS 93.41 ± 0.2 / 70.43 ± 0.21
-/ 45.03 ± 0.36 % in 3,600 s; in brackets those of NATS-Bench's own searches where the
-paper has both. ENAS and SETN are no methods of this project. ``nasbench201_cifar10``
-compares this project's methods there.
+Search on CIFAR-10 for 50 epochs, look-up in the benchmark's table: test accuracies on
+CIFAR-10 / CIFAR-100 / ImageNet16-120, in brackets those of NATS-Bench's own searches
+where the paper has both. ENAS and SETN are no methods of this project.
+``nasbench201_cifar10`` compares this project's methods there.
 
 The proxy has the same rows on a part of CIFAR-10: 15 runs.
 """,
@@ -318,9 +267,7 @@ The proxy has the same rows on a part of CIFAR-10: 15 runs.
         "js",
         "STC-NAS, Table 7: JS loss",
         """
-Strength of the JS loss, constant and rising. Accuracy on CIFAR-10 in the paper: 97.19 ±
-0.12 % without, 97.27 ± 0.07 and 97.31 ± 0.11 at a constant 1 and 2, 97.16 ± 0.26, 97.34
-± 0.02 and 97.52 ± 0.03 % rising from 0 to 1, 1 to 2 and 0 to 2.
+Strength of the JS loss, constant and rising: accuracy on CIFAR-10.
 
 The proxy has the same rows on a part of CIFAR-10: 18 runs.
 """,
@@ -332,19 +279,17 @@ The proxy has the same rows on a part of CIFAR-10: 18 runs.
             "from1to2": "97.34 ± 0.02 %",
             "from0to2": "97.52 ± 0.03 %",
         },
-        common.trained(_strengths(_FULL), recipe="stc_nas"),
-        common.looked_up(_strengths(_PROXY)),
+        common.trained(common.vary(_FULL, _STRENGTHS), recipe="stc_nas"),
+        common.looked_up(common.vary(_PROXY, _STRENGTHS)),
     ),
     "table8": Study(
         "consistency",
         "STC-NAS, Table 8: consistencies",
         """
-Each of its four consistencies left out, on CIFAR-100. Accuracy in the paper: 83.29 ±
-0.19 % with all four; 82.35 ± 0.28 without cell consistency (all 14 edges run), 82.57 ±
-0.19 without discretization consistency, 82.99 ± 0.29 without depth consistency (8 cells
-of 16 channels), 83.04 ± 0.18 % without that of the data set (found on CIFAR-10). The
-paper does not say how discretization consistency is left out; here the JS loss is, an
-assumption.
+Each of its four consistencies left out, on CIFAR-100: that of cells (all 14 edges run),
+of discretization, of depth (8 cells of 16 channels), of the data set (found on
+CIFAR-10). The paper does not say how discretization consistency is left out; here the
+JS loss is, an assumption.
 
 The proxy has the same rows with the digits in the place of CIFAR-100 and their 6 cells
 in that of 20: 15 runs.
@@ -366,106 +311,7 @@ in that of 20: 15 runs.
         common.on_digits(_consistencies(_DIGITS, (_FULL, *common.TINY), _DEEP_DIGITS)),
         needs="TFDS_DATA_DIR=DIR",
     ),
-    "fig5": Study(
-        "ranking",
-        "STC-NAS, Fig. 5: ranking",
-        """
-Does the search rank its cells as their training does? Eight searches with depth
-consistency and eight without, and the training of each cell. Kendall's tau between the
-supernet's accuracy (``result/valid_accuracy``) and that of the training is 0.64 in the
-paper with depth consistency, and lower without. The study's table and page have it for
-either row, over its eight seeds.
-
-The proxy has the same on scikit-learn's digits, deep being the 6 cells of the training:
-16 runs.
-""",
-        {"deep": "tau 0.64", "shallow": "tau below 0.64"},
-        common.trained(_depths(_FULL, *common.DEEP), recipe="stc_nas", seeds=_SEEDS),
-        common.on_digits(_depths(_DIGITS, _DEEP_DIGITS), seeds=_SEEDS),
-        needs="",
-    ),
-    "fig6": Study(
-        "activation",
-        "STC-NAS, Fig. 6: activation",
-        """
-Softmax, sigmoid or ReLU of alpha. The figure's numbers are not in the paper's text:
-ReLU is best.
-
-The proxy has the same rows on a part of CIFAR-10: 9 runs.
-""",
-        {"relu": "best of the three (bars, no numbers)"},
-        common.trained(_activations(_FULL), recipe="stc_nas"),
-        common.looked_up(_activations(_PROXY)),
-    ),
-    "fig7": Study(
-        "noise",
-        "STC-NAS, Fig. 7: noise",
-        """
-Range of the sampling noise at the start. The figure's numbers are not in the paper's
-text: without noise the search is stuck and far worse, 0.3 is better than 0.1 and 0.5.
-
-The proxy has the same rows on a part of CIFAR-10: 12 runs.
-""",
-        {"r0": "far worse (bars, no numbers)", "r0_3": "best of all"},
-        common.trained(_noises(_FULL), recipe="stc_nas"),
-        common.looked_up(_noises(_PROXY)),
-    ),
-    "fig8": Study(
-        "collapse",
-        "STC-NAS, Fig. 8: collapse",
-        """
-Skip connections and accuracy of a longer search: searches of 150 epochs; the cell of
-every 25th is trained, and the table has its accuracy and its skip connections by epoch.
-In the paper DARTS's normal cell ends with skip connections alone in the last 25 epochs,
-and its accuracy drops; STC-NAS never has more than two, and is best at epoch 50. Skip
-connections after every single epoch are a curve of the study's page, and in the report
-of each run.
-
-The proxy has the same rows on a part of CIFAR-10; the cell of every fifth epoch is
-looked up, where it was trained: 6 runs. Its searches have 30 epochs, three times those
-of the other proxies.
-""",
-        {
-            "darts": "skip connections alone after 125 of 150 epochs",
-            "stc_nas": "at most two skip connections",
-        },
-        common.trained(
-            _two("darts_cifar10", "search.epochs=150"),
-            recipe="stc_nas",
-            metrics=common.at_epochs(_TRAINED_AT, range(25, 151, 25)),
-            retrain_epochs=tuple(range(25, 150, 25)),
-        ),
-        common.looked_up(
-            _two("nasbench201_cifar10", "search.epochs=30"),
-            metrics=common.at_epochs(_LOOKED_UP_AT, range(5, 31, 5)),
-            epochs=30,
-        ),
-    ),
-    "fig9": Study(
-        "alpha",
-        "STC-NAS, Fig. 9: alpha",
-        """
-Figs. 3 and 9: heat maps of alpha at the end of the search. In the paper DARTS's weights
-are close to each other on every edge, STC-NAS's close to one-hot on the edges that are
-kept. The heat maps are in the report of each run; the table has the mean entropy (nats)
-of an edge's weights and the margin of its strongest operation.
-
-The proxy has the same two on scikit-learn's digits: 6 runs of about a minute each on
-two cores.
-""",
-        {
-            "darts": "weights of an edge close to each other (heat map)",
-            "stc_nas": "close to one-hot (heat map)",
-        },
-        common.searched(_two("darts_cifar10"), metrics=_HEAT),
-        common.searched(
-            _two("darts_digits"),
-            metrics=_HEAT,
-            about="A proxy, not the paper's setting: scikit-learn's 8×8 digits, 30 "
-            "epochs.",
-        ),
-        needs="",
-    ),
 }
 
+STUDIES |= FIGURES
 entries = partial(common.entries, "stc_nas", STUDIES)
