@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from experiments.configs import __main__ as printed
-from experiments.configs import base, catalogue, retraining
+from experiments.configs import base, catalogue, retraining, searches
+from nasjax import schedules
 from nasjax.base import InputError
 from nasjax.data.sources import SOURCES
 from nasjax.methods import METHODS
@@ -53,6 +55,26 @@ def test_every_method_space_and_data_set_is_in_a_name():
         for space in SPACES:
             for data in {*SOURCES} - {"npz", "folder"}:
                 assert f"{method}_{space}_{data}" in found
+
+
+def test_a_line_in_a_table_is_all_that_configurations_need(monkeypatch):
+    """Of a method, a space and a data set: the fields are its function's arguments."""
+
+    def mine(*, strength: float = 0.5, rise: Any = schedules.linear(0.0, 2.0)):
+        """A method."""
+
+    monkeypatch.setitem(METHODS, "mine", mine)
+    monkeypatch.setitem(SPACES, "own", SPACES["darts"])
+    monkeypatch.setitem(SOURCES, "svhn", SOURCES["digits"])
+    found = {entry.name: entry for entry in searches.entries()}
+    config = found["mine_own_svhn"].get_config().to_dict()
+    fields = {"strength": 0.5, "rise": "linear(0, 2)"}
+    assert config["method"] == {"name": "mine", **fields}
+    assert (config["supernet"]["space"], config["data"]["name"]) == ("own", "svhn")
+    darts = found["darts_darts_cifar10"].get_config().to_dict()
+    assert config["search"] == darts["search"]
+    smoke = found["mine_own_svhn"].get_config("smoke").to_dict()
+    assert smoke["search"]["epochs"] == 2
 
 
 def test_all_is_listed():

@@ -56,6 +56,10 @@ def test_a_run_of_each_cell_and_seed(monkeypatch, tmp_path):
         ({"overrides": ("seed=1",)}, "override of seed"),
         ({"cells": {"a/b": base.cell("", DIGITS)}}, "cells.a/b: a name has"),
         ({"cells": {"a": base.cell("", "no.py")}}, "config no.py does not exist"),
+        (
+            {"cells": {"a": base.cell("", DIGITS, "method.name=no_such:function")}},
+            "cells.a: method.name is 'no_such:function': No module named 'no_such'",
+        ),
         ({"cells": {"a": base.cell("", DIGITS + "y")}}, "variant 'smokey' is not"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from experiments.configs import catalogue
+from experiments.configs.references import is_reference
 from experiments.launch import build
 from experiments.launch.folders import name_of
 from experiments.launch.jobs import Job, chain, retrain_command, search_command
@@ -126,8 +127,11 @@ def _check_overrides(config: str, overrides: Sequence[str]) -> Any:
     Returns:
       The configuration, without the overrides.
     """
+    given = [o.removeprefix("method.name=") for o in overrides]
+    own = [name for name, o in zip(given, overrides, strict=True) if name != o]
     try:
-        found: Any = catalogue.load(config)
+        method = own[-1] if own and is_reference(own[-1]) else ""
+        found: Any = catalogue.load(config, method=method)
     except OSError:
         raise InputError(f"config {config} does not exist") from None
     for override in overrides:

@@ -6,7 +6,7 @@ Everything here is NumPy; nothing imports TensorFlow. A user's mistake ends in a
 
 import io
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -264,7 +264,7 @@ def _decode(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
 
 
 #: Every data set by name: a new one is a line here.
-SOURCES: Mapping[str, Source] = {
+SOURCES: dict[str, Source] = {
     "digits": Source(_load_digits),
     "cifar10": Source(partial(_load_tfds, name="cifar10")),
     "cifar100": Source(partial(_load_tfds, name="cifar100")),
