@@ -601,6 +601,20 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
     "search.arch_b2": ({}, 0.9),
     "search.arch_weight_decay": ({}, 0.5),
 }
+
+
+def another(default: Any) -> Any:
+    """Another value of an argument of a method."""
+    if isinstance(default, bool):
+        return not default
+    return default + 1 if isinstance(default, int | float) else "constant(0.125)"
+
+
+#: Of a method that is not above, every argument but a choice of words.
+for _name, _make in methods.METHODS.items():
+    for _field, _default in base.method_block(_name, _make).items():
+        if not isinstance(_default, str) or "(" in _default:
+            USES.setdefault(f"method.{_field}", ({}, another(_default)))
 #: Fields of the loop alone; the tests of the loop and of the launches have them.
 OF_THE_LOOP = {"search.evaluate_every", "search.steps_per_dispatch"}
 #: Fields of the launch; the tests of several seeds have them.

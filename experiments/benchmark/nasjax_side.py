@@ -151,29 +151,16 @@ def _search(*, method: str, batch_size: int, **sizes: Any) -> _Started:
 
 
 def devices(
-    *,
-    num_devices: int,
-    method: str,
-    space: str,
-    channels: int,
-    num_cells: int,
-    batch_size: int,
-    dtype: str,
-    depthwise: str,
-    num_steps: int,
+    *, num_devices: int, method: str, batch_size: int, num_steps: int, **sizes: Any
 ) -> dict[str, Any]:
     """Time the bilevel step of a global batch that several devices share."""
     shared = Devices(num_devices, batch_size)
     shared.check()
     step, new_state = program(
         methods.METHODS[method](),
-        space=space,
-        channels=channels,
-        num_cells=num_cells,
         batch_size=batch_size,
-        dtype=dtype,
-        depthwise=depthwise,
         axis_name=shared.axis_name,
+        **sizes,
     )
 
     def run(state: bilevel.SearchState, batches: tuple[Batch, Batch]) -> Any:
@@ -190,30 +177,13 @@ def devices(
     return _timed(compiled, state, (both,), num_steps, images=2 * batch_size)
 
 
-def ring(
-    *,
-    space: str,
-    channels: int,
-    num_cells: int,
-    batch_size: int,
-    dtype: str,
-    depthwise: str,
-    num_steps: int,
-) -> dict[str, Any]:
+def ring(*, batch_size: int, num_steps: int, **sizes: Any) -> dict[str, Any]:
     """Time what the teachers' ring adds: recording, voting and the loss, alone.
 
     Beside it the whole step of SD-DARTS and of DARTS, which differ by that and by
     what the machine does meanwhile.
     """
-    sizes: dict[str, Any] = {
-        "space": space,
-        "channels": channels,
-        "num_cells": num_cells,
-        "batch_size": batch_size,
-        "dtype": dtype,
-        "depthwise": depthwise,
-        "num_steps": num_steps,
-    }
+    sizes |= {"batch_size": batch_size, "num_steps": num_steps}
     whole = search_step(method="sd_darts", **sizes)
     plain = search_step(method="darts", **sizes)
     alone = _ring_alone(batch_size, num_steps)
@@ -255,9 +225,8 @@ def retrain_step(
     channels: int,
     num_cells: int,
     batch_size: int,
-    dtype: str,
-    depthwise: str,
     num_steps: int,
+    **forms: Any,
 ) -> dict[str, Any]:
     """Time the step that trains a discrete network of the DARTS family.
 
@@ -285,8 +254,7 @@ def retrain_step(
                 cells,
                 key=jax.random.fold_in(jax.random.key(1), number),
                 drop_path_rate=jnp.float32(0.2),
-                dtype=dtype,
-                depthwise=depthwise,
+                **forms,
                 **sizes,
             )
             entropy = losses.cross_entropy_per_example
