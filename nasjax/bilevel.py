@@ -19,6 +19,11 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from nasjax.arch_gradients import implicit_arch_gradient as implicit_arch_gradient
+from nasjax.arch_gradients import (
+    sharpness_aware_arch_gradient as sharpness_aware_arch_gradient,
+)
+from nasjax.arch_gradients import unrolled_arch_gradient as unrolled_arch_gradient
 from nasjax.base import Array, Key, Tree
 from nasjax.data.batches import Batch
 from nasjax.methods.base import Alpha, Method, keep_snapshots
@@ -229,14 +234,16 @@ def make_arch_step(
         context: StepContext,
     ) -> tuple[SearchState, Metrics]:
         of_valid = partial(valid_loss, batch=valid, key=keys[0], context=context)
-        if method.order == 1:  # at the weights as they are: xi = 0 in DARTS Eq. 7
+        if method.order == 1 and method.arch_gradient is None:
+            # At the weights as they are: xi = 0 in DARTS Eq. 7.
             gradient, aux = jax.grad(of_valid, 1, has_aux=True)(
                 state.weights, state.alpha
             )
         else:
             inner_step = _inner_step(method, optimizers.weights, state, average)
             of_train = partial(train_loss, batch=train, key=keys[1], context=context)
-            _, gradient = unrolled_arch_gradient(
+            find = method.arch_gradient or unrolled_arch_gradient
+            _, gradient = find(
                 lambda weights, alpha: of_train(weights, alpha)[0],
                 lambda weights, alpha: of_valid(weights, alpha)[0],
                 state.weights,
@@ -312,50 +319,6 @@ def _inner_step(
         return optax.apply_updates(weights, updates)
 
     return inner_step
-
-
-def unrolled_arch_gradient(
-    train_loss: Callable[[Tree, Tree], Array],
-    valid_loss: Callable[[Tree, Tree], Array],
-    weights: Tree,
-    arch: Tree,
-    *,
-    inner_step: Callable[[Tree, Tree], Tree],
-) -> tuple[Array, Tree]:
-    """Value and exact gradient of ``valid_loss(w'(arch), arch)`` in ``arch``.
-
-    ``w' = inner_step(weights, d train_loss / d weights)`` is one step of the real
-    optimizer, through which the gradient is taken by reverse mode, with no finite
-    differences. Source: DARTS Eq. 6, whose ``w - xi * gradient`` is the inner step
-    of plain SGD. The published code has momentum and weight decay in it, but neither
-    gradient clipping nor Nesterov's step; what of them is in ``inner_step`` is
-    differentiated too (a deviation; `darts` has ``inner_clip``).
-
-    Args:
-      train_loss: ``(weights, arch) -> scalar``.
-      valid_loss: ``(weights, arch) -> scalar``.
-      weights: where the inner step starts.
-      arch: architecture parameters.
-      inner_step: ``(weights, gradient) -> weights``, differentiable.
-
-    Returns:
-      The validation loss after the inner step, and its gradient, a tree like arch.
-
-    >>> def loss(w, a):
-    ...     return (w - a) ** 2
-    >>> step = lambda w, g: w - 0.1 * g
-    >>> value, gradient = unrolled_arch_gradient(
-    ...     loss, lambda w, a: w**2, 1.0, 0.0, inner_step=step
-    ... )
-    >>> print(f"{value:.2f} {gradient:.2f}")  # w' = 0.8, dw'/da = 0.2
-    0.64 0.32
-    """
-
-    def unrolled(arch: Tree) -> Array:
-        gradient = jax.grad(train_loss)(weights, arch)
-        return valid_loss(inner_step(weights, gradient), arch)
-
-    return jax.value_and_grad(unrolled)(arch)
 
 
 def summarise(metrics: Metrics) -> dict[str, float]:

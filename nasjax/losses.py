@@ -195,3 +195,35 @@ def normalised(weights: Array) -> Array:
 def entropy(probabilities: Array) -> Array:
     """Entropy in nats over the last axis."""
     return jax.scipy.special.entr(probabilities).sum(axis=-1)
+
+
+def beta_decay(alpha: Array) -> Array:
+    """Mean over edges of ``logsumexp(alpha)``: Beta-DARTS's pull on ``alpha [..., O]``.
+
+    Its gradient is softmax(alpha) over the number of edges. Source: arXiv 2203.01665,
+    Eq. 7.
+
+    >>> print(f"{beta_decay(jnp.zeros((3, 4))):.4f}")  # log 4
+    1.3863
+    """
+    return jax.nn.logsumexp(alpha, axis=-1).mean()
+
+
+def zero_one(weights: Array, *, kind: str = "l2") -> Array:
+    """How far weights in [0, 1] are from 0 and 1: FairDARTS's loss, least at both.
+
+    Args:
+      weights: any shape.
+      kind: ``l2``: ``-mean((w - 1/2)^2)``; ``l1``: ``-mean(|w - 1/2|)``. Source: arXiv
+        1911.12126, Eq. 8 and 7.
+
+    Raises:
+      ValueError: another kind.
+
+    >>> zero_one(jnp.array([0.0, 0.5, 1.0])), zero_one(jnp.array([0.0, 1.0]), kind="l1")
+    (Array(-0.16666667, dtype=float32), Array(-0.5, dtype=float32))
+    """
+    if kind not in ("l2", "l1"):
+        raise ValueError(f"{kind=} is not one of l2, l1")
+    distance = weights - 0.5
+    return -(jnp.square(distance) if kind == "l2" else jnp.abs(distance)).mean()

@@ -18,8 +18,10 @@ from nasjax.data.batches import Batch
 from nasjax.engine.subgraphs import summed
 from nasjax.methods.base import (
     Alpha,
+    Attack,
     Method,
     Recall,
+    Relax,
     Rerun,
     Teach,
     Terms,
@@ -100,7 +102,14 @@ def validation_loss(net: Supernet, method: Method) -> LossFn:
 def training_loss(net: Supernet, method: Method) -> LossFn:
     """The loss of the weights' pass, with the method's teachers."""
     return Loss(
-        net, method, method.weight_loss, method.teach, method.lead, method.recall
+        net,
+        method,
+        method.weight_loss,
+        method.teach,
+        method.lead,
+        method.recall,
+        method.weight_relax or method.relax,
+        method.attack,
     ).value
 
 
@@ -116,6 +125,8 @@ class Loss(NamedTuple):
       teach: what that reads.
       lead: the method's loss of the whole mixture, where this pass trains it too.
       recall: of the method, which `added` reads too.
+      relax: from alpha to what is run; None takes the method's.
+      attack: of the method, in this pass.
     """
 
     net: Supernet
@@ -124,6 +135,8 @@ class Loss(NamedTuple):
     teach: Teach = no_teacher
     lead: Callable[[Terms], Array] | None = None
     recall: Recall = no_recall
+    relax: Relax | None = None
+    attack: Attack | None = None
 
     def value(
         self,
@@ -136,8 +149,10 @@ class Loss(NamedTuple):
     ) -> tuple[Array, LossAux]:
         """The value, and what it gives beside it. Consumes the key."""
         net, method = self.net, self.method
-        architecture = method.relax(key, alpha, context.progress, net.space)
         shared = weights, alpha, net.stem(weights, batch.images)
+        architecture = self._relaxed(key, alpha, context)
+        if self.attack is not None:
+            architecture = self._attacked(key, shared, batch, context, architecture)
         inputs = self._inputs(shared, batch, key, context)
         led = jnp.zeros(())
         if self.lead is not None:
@@ -153,6 +168,32 @@ class Loss(NamedTuple):
             value = led + value
             aux = aux._replace(added=aux.added + led / len(aux.added))
         return value, self._aux(architecture, aux, batch)
+
+    def _relaxed(self, key: Key, alpha: Alpha, context: StepContext) -> Architecture:
+        relax = self.relax or self.method.relax
+        return relax(key, alpha, context.progress, self.net.space)
+
+    def _attacked(
+        self,
+        key: Key,
+        shared: _Shared,
+        batch: Batch,
+        context: StepContext,
+        architecture: Architecture,
+    ) -> Architecture:
+        assert self.attack is not None
+        forward = self._forward(shared)
+
+        def loss(architecture: Architecture) -> Array:
+            logits = forward(architecture)
+            errors = losses.cross_entropy_per_example(logits, batch.labels)
+            return losses.weighted_mean(
+                errors, weights=batch.weights, axis_name=self._axis
+            )
+
+        start = lax.stop_gradient(architecture)
+        own = jax.random.fold_in(key, 1)  # `relax` has consumed the key itself
+        return lax.stop_gradient(self.attack(own, loss, start, context.progress))
 
     def _inputs(
         self, shared: _Shared, batch: Batch, key: Key, context: StepContext
@@ -181,7 +222,7 @@ class Loss(NamedTuple):
         def rerun(weights: Tree, alpha: Alpha) -> Array:
             weights, alpha = lax.stop_gradient((weights, alpha))
             entry = self.net.stem(weights, batch.images)
-            runs = self.method.relax(key, alpha, context.progress, self.net.space)
+            runs = self._relaxed(key, alpha, context)
             if self.method.subgraphs is None:
                 return jax.nn.softmax(self.net.cells(weights, runs, entry))
             logits = lax.map(lambda one: self.net.cells(weights, one, entry), runs)

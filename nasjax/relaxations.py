@@ -297,3 +297,36 @@ def strongest_edges(space: SearchSpace, score: Array) -> Array:
     other, own = score[None, :], score[:, None]
     better = rival & ((other > own) | ((other == own) & earlier))
     return better.sum(axis=1) < space.edges_per_node
+
+
+def project_simplex_clip(q: Array) -> Array:
+    """SmoothDARTS's P: clip ``q [..., O]`` to [0, 1], then divide by the sum over O.
+
+    Where nothing is left, 1 at the largest entry. Source: the published code of arXiv
+    2002.05283; not the Euclidean projection.
+
+    >>> project_simplex_clip(jnp.array([[1.5, 0.5, -0.2], [-0.3, -0.1, -0.2]]))
+    Array([[0.6666667 , 0.33333334, 0.        ],
+           [0.        , 1.        , 0.        ]], dtype=float32)
+    """
+    clipped = jnp.clip(q, 0.0, 1.0)
+    largest = jax.nn.one_hot(jnp.argmax(q, axis=-1), q.shape[-1], dtype=q.dtype)
+    total = clipped.sum(axis=-1, keepdims=True)
+    return jnp.where(total > 0, clipped / jnp.where(total > 0, total, 1), largest)
+
+
+def dirichlet(key: Key, alpha: Array) -> Array:
+    """Weights of each edge from Dir(elu(alpha) + 1), differentiable in alpha.
+
+    The gradient is pathwise (implicit reparameterisation, as JAX has it of the gamma
+    distribution). Source: DrNAS (arXiv 2006.10355), section 3.2. Consumes the key.
+
+    Args:
+      key: PRNG key.
+      alpha: ``[..., O]``.
+
+    Returns:
+      ``[..., O]``, summing to 1 over O.
+    """
+    logs = jax.random.loggamma(key, jax.nn.elu(alpha) + 1.0)
+    return jax.nn.softmax(logs, axis=-1)

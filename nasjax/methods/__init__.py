@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
+from nasjax.methods.adding import add_arch_loss as add_arch_loss
+from nasjax.methods.adding import add_weight_loss as add_weight_loss
 from nasjax.methods.base import Candidates as Candidates
 from nasjax.methods.base import Method as Method
 from nasjax.methods.base import Terms as Terms
-from nasjax.methods.base import add_arch_loss as add_arch_loss
-from nasjax.methods.base import add_weight_loss as add_weight_loss
 from nasjax.methods.combinations import gumbel_js, stc_nas_sd
 from nasjax.methods.darts import darts
 from nasjax.methods.gdas import gdas

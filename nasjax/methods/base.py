@@ -6,7 +6,7 @@ each example and of past supernets, and how a genotype is read off. It never run
 loop: `nasjax.bilevel` has the one step that all methods share. Every field but the
 first three has a default that does nothing, so a method is the few fields in which it
 differs, and two methods compose by ``method._replace(...)`` or by functions from a
-method to a method, such as `add_weight_loss`, `add_arch_loss` and
+method to a method, such as `adding.add_weight_loss` and
 `sd_darts.add_voting_teachers`.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nasjax import genotype, relaxations, schedules
+from nasjax import genotype, relaxations
 from nasjax.architecture import Mixture, Path, to_path, without_drop
 from nasjax.base import Array, Key, Tree
 from nasjax.data.batches import Batch
@@ -186,6 +186,14 @@ def softmax_strengths(alpha: Alpha, space: SearchSpace) -> dict[str, Array]:
     return {name: relaxations.softmax(alpha[name]) for name in space.cell_types}
 
 
+#: ``(key, alpha, progress, space) -> architecture``.
+Relax = Callable[[Key, Alpha, Array, SearchSpace], Architecture]
+#: ``(key, loss, architecture, progress) -> architecture``.
+Attack = Callable[
+    [Key, Callable[[Architecture], Array], Architecture, Array], Architecture
+]
+
+
 class Candidates(NamedTuple):
     """A choice among sampled architectures at the end of a search.
 
@@ -208,6 +216,14 @@ class Method(NamedTuple):
       init: ``(key, space) -> alpha``. Consumes the key.
       relax: ``(key, alpha, progress, space) -> architecture``, its leaves with a
         leading K where the method has `subgraphs`. Consumes the key.
+      weight_relax: the same for the weights' pass; None takes `relax`.
+      attack: ``(key, loss, architecture, progress) -> architecture`` of the weights'
+        pass, which replaces what was relaxed and has no gradient; ``loss`` is the
+        cross-entropy of an architecture at the weights and on the batch at hand.
+        Consumes the key. None for none; not with `subgraphs`.
+      arch_gradient: ``(train_loss, valid_loss, weights, alpha, *, inner_step) ->
+        (value, gradient)`` in place of what `order` names, see
+        `nasjax.arch_gradients`.
       strengths: ``(alpha, space) -> {cell type: [E, O]}``, comparable between edges,
         by which a genotype is derived.
       settle: ``(alpha, space) -> architecture`` by which the supernet is judged,
@@ -248,8 +264,11 @@ class Method(NamedTuple):
 
     name: str
     init: Callable[[Key, SearchSpace], Alpha]
-    relax: Callable[[Key, Alpha, Array, SearchSpace], Architecture]
+    relax: Relax
     strengths: Callable[[Alpha, SearchSpace], dict[str, Array]] = softmax_strengths
+    weight_relax: Relax | None = None
+    attack: Attack | None = None
+    arch_gradient: Callable[..., tuple[Array, Alpha]] | None = None
     settle: Callable[[Alpha, SearchSpace], Architecture] | None = None
     adapt: Callable[[SearchSpace], SearchSpace] = same_space
     weight_loss: Callable[[Terms], Array] = no_loss
@@ -341,49 +360,3 @@ def _settled(
     path = to_path(strongest)
     kept = relaxations.strongest_edges(space, strengths.max(axis=-1))
     return path._replace(active=sample.active.all() | kept)
-
-
-def add_weight_loss(
-    method: Method,
-    loss: Callable[[Terms], Array],
-    *,
-    strength: Schedule = schedules.constant(1.0),
-    name: str = "",
-) -> Method:
-    """The method with one more term in the weights' loss.
-
-    Args:
-      method: to add to.
-      loss: of one sub-graph.
-      strength: factor of it, by progress.
-      name: of the strength among the method's schedules; "" leaves it out.
-
-    Raises:
-      ValueError: a strength that is a number and no schedule.
-    """
-    schedules.check(name or "strength", strength)
-    first = method.weight_loss
-    return method._replace(
-        weight_loss=lambda terms: first(terms) + strength(terms.progress) * loss(terms),
-        schedules=_with(method, name, strength),
-    )
-
-
-def add_arch_loss(
-    method: Method,
-    loss: Callable[[Terms], Array],
-    *,
-    strength: Schedule = schedules.constant(1.0),
-    name: str = "",
-) -> Method:
-    """The method with one more term in alpha's loss; see `add_weight_loss`."""
-    schedules.check(name or "strength", strength)
-    first = method.arch_loss
-    return method._replace(
-        arch_loss=lambda terms: first(terms) + strength(terms.progress) * loss(terms),
-        schedules=_with(method, name, strength),
-    )
-
-
-def _with(method: Method, name: str, schedule: Schedule) -> Mapping[str, Schedule]:
-    return {**method.schedules, name: schedule} if name else method.schedules

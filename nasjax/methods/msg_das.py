@@ -15,11 +15,11 @@ from nasjax import losses, relaxations, schedules
 from nasjax.architecture import Drop, Mixture, Path, to_path
 from nasjax.base import Array, Key, Tree
 from nasjax.dropblock import with_drop_block
+from nasjax.methods.adding import add_weight_loss
 from nasjax.methods.base import (
     Alpha,
     Method,
     Terms,
-    add_weight_loss,
     constant_alpha,
     map_cell_types,
     softmax_mixture,

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from nasjax import schedules, teachers
 from nasjax.base import Array, Tree
 from nasjax.data.batches import Batch
-from nasjax.methods.base import Method, Terms, add_weight_loss, no_memory
+from nasjax.methods.adding import add_weight_loss
+from nasjax.methods.base import Method, Terms, no_memory
 from nasjax.methods.darts import darts
 from nasjax.methods.weight_teachers import add_weight_teachers
 from nasjax.schedules import Schedule

@@ -16,13 +16,8 @@ import numpy as np
 from nasjax import losses, relaxations, schedules
 from nasjax.architecture import Path
 from nasjax.base import Array, Key
-from nasjax.methods.base import (
-    Alpha,
-    Method,
-    add_arch_loss,
-    constant_alpha,
-    map_cell_types,
-)
+from nasjax.methods.adding import add_arch_loss
+from nasjax.methods.base import Alpha, Method, constant_alpha, map_cell_types
 from nasjax.schedules import Schedule
 from nasjax.space import SearchSpace
 from nasjax.supernet import Architecture

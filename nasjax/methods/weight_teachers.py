@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from nasjax import schedules, teachers
 from nasjax.base import Array, Tree
-from nasjax.methods.base import Alpha, Method, Rerun, Terms, add_weight_loss, no_recall
+from nasjax.methods.adding import add_weight_loss
+from nasjax.methods.base import Alpha, Method, Rerun, Terms, no_recall
 from nasjax.schedules import Schedule
 from nasjax.teachers import NEVER
 
