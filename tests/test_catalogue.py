@@ -17,7 +17,9 @@ from tests.catalogue import EPOCHS, STEPS, assert_same_bits, compiled, differ
 from tests.compilations import lowered
 
 OFF = schedules.constant(0.0)
-SAMPLED = set(catalogue.NAMES) - {"darts", "darts2nd", "pc_darts", "sd_darts"}
+#: Mixtures without noise, which have nothing to draw.
+FIXED = ("darts", "darts2nd", "pc_darts", "sd_darts", "a2m", "beta_darts", "idarts")
+SAMPLED = set(catalogue.NAMES) - {*FIXED, "fair_darts", "nasp"}
 
 
 # Of the module, so that the tests of a method follow one another.
@@ -222,17 +224,26 @@ def test_teachers_change_nothing_before_their_epoch(pair):
 
 #: Spec sections 3 to 6: what is annealed, from and to.
 ENDS = {
+    "a2m": {},
+    "beta_darts": {"beta": (0.0, 25.0)},
     "darts": {},
+    "drnas": {},
+    "dsnas": {},
+    "fair_darts": {"zero_one": (10.0, 10.0)},
     "gdas": {"temperature": (10.0, 0.1)},
     "gumbel_js": {"temperature": (10.0, 1.0), "js_strength": (0.0, 2.0)},
+    "idarts": {},
     "msg_das": {
         "temperature": (10.0, 1.0),
         "guidance": (0.0, 0.01),
         "drop_rate": (0.0, 0.2),
     },
+    "nasp": {},
     "pc_darts": {},
     "random": {},
     "sd_darts": {"strength": (1.0, 1.0)},
+    "sdarts_adv": {"epsilon": (0.03, 0.3)},
+    "sdarts_rs": {"epsilon": (0.03, 0.3)},
     "snas": {"temperature": (1.0, 0.03)},
     "stc_nas": {"noise_range": (0.3, 0.0), "js_strength": (0.0, 2.0)},
     "stc_nas_sd": {

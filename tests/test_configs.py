@@ -253,6 +253,21 @@ METHODS = {
         "search.arch_weight_decay": 1e-3,
     },
     "random": {"method.candidates": 1000, "method.finalists": 10},
+    "a2m": DARTS,
+    "beta_darts": DARTS,
+    "drnas": DARTS,
+    "dsnas": {"search.arch_learning_rate": 1e-3, "search.arch_weight_decay": 0.0},
+    "fair_darts": {
+        "method.strength": "constant(10)",
+        "search.batch_size": 128,
+        "search.learning_rate": 0.005,
+        "search.arch_learning_rate": 3e-3,
+        "search.arch_b1": 0.9,
+    },
+    "idarts": {**DARTS, "method.terms": 2},
+    "nasp": {"method.alpha_start": 0.5, "search.arch_weight_decay": 1e-3},
+    "sdarts_adv": {**DARTS, "method.steps": 7, "method.epsilon": "linear(0.03, 0.3)"},
+    "sdarts_rs": {**DARTS, "method.epsilon": "linear(0.03, 0.3)"},
     "stc_nas_sd": STC_NAS | TEACHERS,
     "gumbel_js": {**MSG_DAS, "method.js_strength": "linear(0, 2)"},
 }
@@ -274,6 +289,16 @@ EPOCHS = {
     "random": 250,
     "snas": 150,
     "pc_darts": 50,
+    "idarts": 30,
+}
+#: What others have there otherwise than in the DARTS space.
+THERE = {
+    "a2m": {"method.rho": 0.01},
+    "beta_darts": {"search.epochs": 100, "method.strength": "linear(0, 50)"},
+    "drnas": {"search.epochs": 100},
+    "idarts": {"search.learning_rate": 0.01},
+    "sdarts_adv": {"search.epochs": 100},
+    "sdarts_rs": {"search.epochs": 100},
 }
 CELLS = {"darts": 8, "nasbench201": 5}
 #: What images of 8x8 pixels and a few hundred examples have of their own.
@@ -310,6 +335,8 @@ def test_the_full_variants_have_the_papers_numbers(name: str):
         expected["method.unchosen_gradient"] = space == "nasbench201"
     if space == "nasbench201" and method in EPOCHS:
         expected |= BENCHMARK | {"search.epochs": EPOCHS[method]}
+    if space == "nasbench201":
+        expected |= THERE.get(method, {})
     if data == "digits":
         expected = {k: v for k, v in expected.items() if k not in DIGITS}
     if data == "imagenet":
@@ -359,6 +386,10 @@ def described(method: methods.Method) -> Any:
         pulled(method),
         method.lead is not None,
         taught(method),
+        lost(method),
+        trained_at(method),
+        followed(method),
+        method.derive(space, moved).to_json(),
         {
             name: [float(schedule(jnp.float32(at))) for at in (0, 0.25, 1)]
             for name, schedule in method.schedules.items()
@@ -428,6 +459,62 @@ def pulled(method: methods.Method) -> Any:
         plain = {name: cell._replace(drop=None) for name, cell in runs.items()}
         found.append(jax.tree.map(lambda a: a.tolist(), (plain, after)))
     return found
+
+
+def lost(method: methods.Method) -> float | None:
+    """Alpha's own loss of a mixture."""
+    space = method.adapt(build.spaces.SPACES["nasbench201"]())
+    alpha = jax.tree.map(lambda a: a + 0.5, method.init(jax.random.key(0), space))
+    runs = method.relax(jax.random.key(1), alpha, jnp.float32(0.5), space)
+    if any(isinstance(cell, Path) for cell in runs.values()):
+        return None
+    terms = methods.Terms(
+        space=space,
+        alpha=alpha,
+        architecture=runs,
+        logits=jnp.zeros((2, 3)),
+        batch=None,
+        memory=(),
+        progress=jnp.float32(0.5),
+        epoch=jnp.int32(0),
+        forward=None,
+        mean=jnp.mean,
+    )
+    return float(method.arch_loss(terms))
+
+
+def trained_at(method: methods.Method) -> Any:
+    """What the weights' pass runs, where it is something else."""
+    space = method.adapt(build.spaces.SPACES["nasbench201"]())
+    alpha = method.init(jax.random.key(0), space)
+    args = jax.random.key(1), alpha, jnp.float32(0.5), space
+    runs = method.relax(*args)
+    if method.weight_relax is not None:
+        runs = method.weight_relax(*args)
+    if method.attack is not None:
+
+        def loss(runs: Any) -> Any:
+            weights = runs["cell"].weights.ravel()
+            return (weights**2 * jnp.arange(float(weights.size))).sum()
+
+        runs = method.attack(jax.random.key(2), loss, runs, jnp.float32(0.5))
+    elif method.weight_relax is None:
+        return None
+    return jax.tree.map(lambda leaf: leaf.tolist(), runs)
+
+
+def followed(method: methods.Method) -> list[float] | None:
+    """The gradient of alpha that a method takes of two losses."""
+    if method.arch_gradient is None:
+        return None
+
+    def loss(weights: Any, alpha: Any) -> Any:
+        return (weights * alpha**2).sum() + (weights**2).sum()
+
+    found = method.arch_gradient(
+        loss, loss, jnp.arange(3.0), jnp.ones(3), inner_step=lambda w, g: w - g
+    )
+    return found[1].tolist()
 
 
 def dropped(space: Any) -> list[float]:
@@ -584,6 +671,14 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
     "method.js_rate": ({"method.js_step": "decoupled"}, 1e-3),
     "method.project": ({}, "never"),
     "method.order": ({}, 1),
+    "method.rho": ({}, 0.3),
+    "method.terms": ({}, 5),
+    "method.learning_rate": ({}, 0.2),
+    "method.steps": ({}, 2),
+    "method.epsilon": ({}, "constant(0.2)"),
+    "method.alpha_mean": ({}, 0.5),
+    "method.kind": ({}, "l1"),
+    "method.threshold": ({}, 0.9),
     "method.unchosen_gradient": ({"method.unchosen_gradient": False}, True),
     "method.fixed_reduction": ({}, True),
     "method.alpha_scale": ({}, 1e-2),
@@ -593,7 +688,7 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
     "search.learning_rate": ({}, 0.1),
     "search.learning_rate_end": ({}, 0.01),
     "search.momentum": ({}, 0.5),
-    "search.nesterov": ({}, False),
+    "search.nesterov": ({"search.nesterov": False}, True),
     "search.weight_decay": ({}, 0.1),
     "search.clip_norm": ({}, 1.0),
     "search.arch_learning_rate": ({}, 0.1),

@@ -92,6 +92,35 @@ SETTINGS: Mapping[str, Settings] = {
         },
         benchmark_epochs=50,
     ),
+    "beta_darts": Settings(
+        "Beta-DARTS",
+        there={
+            "nasbench201": {"search.epochs": 100, "method.strength": "linear(0, 50)"}
+        },
+    ),
+    "fair_darts": Settings(
+        "FairDARTS",
+        fields={
+            "search.batch_size": 128,
+            "search.learning_rate": 0.005,
+            "search.arch_learning_rate": 3e-3,
+            "search.arch_b1": 0.9,
+        },
+    ),
+    "dsnas": Settings(
+        "DSNAS",
+        fields={"search.arch_learning_rate": 1e-3, "search.arch_weight_decay": 0.0},
+    ),
+    "nasp": Settings("NASP"),
+    "drnas": Settings("DrNAS", there={"nasbench201": {"search.epochs": 100}}),
+    "sdarts_rs": Settings("SDARTS-RS", there={"nasbench201": {"search.epochs": 100}}),
+    "sdarts_adv": Settings("SDARTS-ADV", there={"nasbench201": {"search.epochs": 100}}),
+    "idarts": Settings(
+        "iDARTS",
+        benchmark_epochs=30,
+        there={"nasbench201": {"search.learning_rate": 0.01}},
+    ),
+    "a2m": Settings("A2M", there={"nasbench201": {"method.rho": 0.01}}),
     "random": Settings("Random search with weight sharing", benchmark_epochs=250),
     "stc_nas_sd": Settings(
         "STC-NAS's sampling with SD-DARTS's teachers", fields=_STC_NAS

@@ -9,13 +9,13 @@ from nasjax.methods.base import Method
 from nasjax.methods.darts import darts
 
 
-def a2m(*, rho: float = 1e-2, alpha_scale: float = 1e-3) -> Method:
+def a2m(*, rho: float = 0.1, alpha_scale: float = 1e-3) -> Method:
     """DARTS whose alpha follows the gradient of L_valid(alpha + rho grad L_valid).
 
     Exact, where the published code takes finite differences.
 
     Args:
-      rho: 1e-2 in NAS-Bench-201, 1e-1 in the DARTS space; 0 is DARTS of first order.
+      rho: 0.1 in the DARTS space, 0.01 in NAS-Bench-201; 0 is DARTS of first order.
       alpha_scale: alpha starts at this times N(0, 1).
     """
 

@@ -10,14 +10,14 @@ from nasjax.schedules import Schedule
 
 def beta_darts(
     *,
-    strength: Schedule = schedules.linear(0.0, 50.0),
+    strength: Schedule = schedules.linear(0.0, 25.0),
     alpha_scale: float = 1e-3,
 ) -> Method:
     """DARTS of first order with the Beta-Decay term in alpha's loss (Eq. 7).
 
     Args:
-      strength: lambda by progress. The published code has 50 t / 100 at epoch t: 0 to
-        50 in the 100 epochs of NAS-Bench-201, and so ``linear(0, 25)`` in 50.
+      strength: lambda by progress. The published code has t / 2 at epoch t: 0 to 25 in
+        50 epochs, ``linear(0, 50)`` in its 100 of NAS-Bench-201.
       alpha_scale: alpha starts at this times N(0, 1).
     """
     method = darts(alpha_scale=alpha_scale)._replace(name="beta_darts")

@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from nasjax import losses, schedules
-from nasjax.architecture import Drop, Mixture, Path
+from nasjax.architecture import Mixture
 from nasjax.base import Array, Tree
 from nasjax.data.batches import Batch
 from nasjax.methods import shapes
 from nasjax.methods.base import Candidates, Method, Terms, no_snapshots
+from nasjax.methods.check_runs import check_architecture, refusal
 from nasjax.space import SearchSpace, check_space
 from nasjax.supernet import Architecture, Supernet
 
@@ -25,6 +26,8 @@ from nasjax.supernet import Architecture, Supernet
 _CALLED = {
     "init": "(key, space)",
     "relax": "(key, alpha, progress, space)",
+    "weight_relax": "(key, alpha, progress, space)",
+    "attack": "(key, loss, architecture, progress)",
     "strengths": "(alpha, space)",
     "settle": "(alpha, space)",
     "adapt": "(space)",
@@ -39,7 +42,6 @@ _CALLED = {
     "take_snapshot": "(snapshots, weights, alpha, epoch)",
     "recall": "(snapshots, rerun, epoch)",
 }
-_RELAXED = "a nasjax.architecture.Mixture or Path for each cell type"
 
 
 def check_method(
@@ -68,16 +70,15 @@ def check_method(
     return _Traced(method, net, batch_size, num_examples, {}).run()
 
 
-def _refuse(name: str, part: str, gives: Any, expected: str) -> ValueError:
-    gives = gives if isinstance(gives, str) else shapes.shown(gives)
-    return ValueError(f"method {name!r}: {part} gives {gives}; expected is {expected}")
-
-
 def _check_fields(method: Method) -> None:
     """What is no function."""
     wrong = {
         "order": (method.order not in (0, 1, 2), "0, 1 or 2"),
         "arch_start": (not _is_count(method.arch_start, 0), "an epoch from 0 on"),
+        "attack": (
+            method.attack is not None and method.subgraphs is not None,
+            "None where there are sub-graphs",
+        ),
         "subgraphs": (
             not (method.subgraphs is None or _is_count(method.subgraphs, 1)),
             "None, or a number from 1 on",
@@ -131,7 +132,7 @@ def _check_space(method: Method, space: SearchSpace) -> None:
     except Exception as error:
         raise ValueError(_raised(method.name, "adapt", error)) from error
     if not isinstance(adapted, SearchSpace):
-        raise _refuse(method.name, "adapt", adapted, "a SearchSpace")
+        raise refusal(method.name, "adapt", adapted, "a SearchSpace")
     fields = ("primitives", "edges", "num_inputs", "cell_types", "channel_divisor")
     for field in fields:
         there, here = getattr(space, field), getattr(adapted, field)
@@ -168,11 +169,12 @@ class _Traced(NamedTuple):
         runs = self._trace(
             "relax", lambda k, a, p: method.relax(k, a, p, space), key, alpha, progress
         )
-        self._check_architecture("relax", runs, method.subgraphs)
+        self._runs("relax", runs, method.subgraphs)
         if method.settle is not None:
             settle = method.settle
             found = self._trace("settle", lambda a: settle(a, space), alpha)
-            self._check_architecture("settle", found, None)
+            self._runs("settle", found, None)
+        self._hooks(key, alpha, progress, runs)
         one = shapes.first(runs) if method.subgraphs else runs
         moved = self._trace(
             "project",
@@ -185,6 +187,42 @@ class _Traced(NamedTuple):
         memory = self._memory()
         self._losses(alpha, one, memory)
         return self.programs
+
+    def _runs(self, part: str, found: Any, number: int | None) -> None:
+        check_architecture(self.method.name, part, found, self.net.space, number)
+
+    def _hooks(self, key: Any, alpha: Any, progress: Any, runs: Any) -> None:
+        """What the weights' pass runs, and how alpha's gradient is taken."""
+        method, space = self.method, self.net.space
+        if method.weight_relax is not None:
+            relax = method.weight_relax
+            runs = self._trace(
+                "weight_relax",
+                lambda k, a, p: relax(k, a, p, space),
+                key,
+                alpha,
+                progress,
+            )
+            self._runs("weight_relax", runs, method.subgraphs)
+        if method.attack is not None:
+            attack = method.attack
+            found = self._trace(
+                "attack", lambda k, r, p: attack(k, _squares, r, p), key, runs, progress
+            )
+            self._same("attack", found, runs, "the architecture")
+        if method.arch_gradient is not None:
+            gradient = method.arch_gradient
+
+            def call(weights: Any, alpha: Any) -> Any:
+                def loss(weights: Any, alpha: Any) -> Any:
+                    return _squares((weights, alpha))
+
+                stay = {"inner_step": lambda weights, _: weights}
+                return gradient(loss, loss, weights, alpha, **stay)[1]
+
+            weights = {"w": shapes.array((2,))}
+            moved = self._trace("arch_gradient", call, weights, alpha)
+            self._same("arch_gradient", moved, alpha, "alpha")
 
     def _trace(self, part: str, call: Callable[..., Any], *shapes: Any) -> Any:
         """The shapes that a part gives; its program is kept."""
@@ -204,7 +242,7 @@ class _Traced(NamedTuple):
         leaves = jax.tree.leaves(found)
         is_leaf = len(leaves) == 1 and leaves[0] is found
         if not (is_leaf and found.shape == () and shapes.is_float(found)):
-            raise _refuse(self.method.name, part, found, "a scalar, float32[]")
+            raise refusal(self.method.name, part, found, "a scalar, float32[]")
 
     def _check_cells(self, part: str, found: Any) -> None:
         """``{cell type: [E, O]}``; alpha may have arrays of its own beside."""
@@ -219,61 +257,13 @@ class _Traced(NamedTuple):
             for name in space.cell_types
         )
         if not right:
-            raise _refuse(self.method.name, part, found, expected)
-
-    def _check_architecture(self, part: str, found: Any, number: int | None) -> None:
-        """A mixture or a path for each cell type, with a leading K where there is."""
-        space = self.net.space
-        cells = found if isinstance(found, Mapping) else {}
-        right = set(cells) == set(space.cell_types)
-        if not right or not all(isinstance(c, Mixture | Path) for c in cells.values()):
-            expected = f"{_RELAXED} ({', '.join(space.cell_types)})"
-            raise _refuse(self.method.name, part, found, expected)
-        lead = () if number is None else (number,)
-        edges = (*lead, space.num_edges)
-        wanted: dict[str, tuple[tuple[int, ...], Any]] = {
-            "weights": ((*edges, space.num_ops), jnp.floating),
-            "operation": (edges, jnp.integer),
-            "weight": (edges, jnp.floating),
-            "active": (edges, jnp.bool_),
-            "offset": (edges, jnp.floating),
-        }
-        for cell in cells.values():
-            for field, value in cell._asdict().items():
-                if field == "drop":
-                    self._check_drop(part, value, edges)
-                elif field == "offset" and value is None:
-                    continue
-                elif not shapes.is_like(value, *wanted[field]):
-                    shape, kind = wanted[field]
-                    what = f"{type(cell).__name__}.{field} of {kind.__name__}"
-                    axes = (
-                        ""
-                        if number is None
-                        else f", the first axis its {number} sub-graphs"
-                    )
-                    raise _refuse(
-                        self.method.name,
-                        part,
-                        f"{type(cell).__name__}({field}={shapes.shown(value)})",
-                        f"{what} {list(shape)}{axes}",
-                    )
-
-    def _check_drop(self, part: str, drop: Any, edges: tuple[int, ...]) -> None:
-        if drop is None:
-            return
-        right = isinstance(drop, Drop) and shapes.is_like(
-            drop.rate, edges, jnp.floating
-        )
-        if not right or not shapes.is_like(drop.key, edges, jax.dtypes.prng_key):
-            expected = f"None, or Drop(key, rate), each {list(edges)}"
-            raise _refuse(self.method.name, f"{part}'s drop", drop, expected)
+            raise refusal(self.method.name, part, found, expected)
 
     def _same(self, part: str, found: Any, before: Any, what: str) -> None:
         """A tree of the same arrays as before."""
         if shapes.kinds(found) != shapes.kinds(before):
             expected = f"{what} as it was, {shapes.shown(before)}"
-            raise _refuse(self.method.name, part, found, expected)
+            raise refusal(self.method.name, part, found, expected)
 
     def _memory(self) -> Any:
         """The memory, which `remember` leaves of the same shapes."""
@@ -317,7 +307,7 @@ class _Traced(NamedTuple):
 
         found = self._trace("teach", taught, alpha, logits)
         if not isinstance(found, Mapping):
-            raise _refuse(method.name, "teach", found, "arrays by name")
+            raise refusal(method.name, "teach", found, "arrays by name")
         found = {**found, **self._recalled(alpha, logits)}
         led = {} if method.lead is None else {"lead": logits}
         self._scalar("arch_loss", self._loss("arch_loss", {}, *seen))
@@ -349,7 +339,7 @@ class _Traced(NamedTuple):
 
         found = self._trace("recall", recalled, kept, logits, epoch)
         if not isinstance(found, Mapping):
-            raise _refuse(method.name, "recall", found, "arrays by name")
+            raise refusal(method.name, "recall", found, "arrays by name")
         return found
 
     def _loss(self, part: str, taught: Tree, *seen: Any) -> Any:
@@ -382,6 +372,12 @@ def _as_if_run(logits: Array, architecture: Architecture) -> Array:
     for leaf in jax.tree.leaves(cells):
         logits = logits + jnp.sum(leaf).astype(logits.dtype)
     return logits
+
+
+def _squares(tree: Any) -> Any:
+    """A loss of anything."""
+    floats = [leaf for leaf in jax.tree.leaves(tree) if shapes.is_float(leaf)]
+    return sum((jnp.square(leaf).sum() for leaf in floats), jnp.zeros(()))
 
 
 def _raised(name: str, part: str, error: Exception) -> str:

@@ -2,17 +2,18 @@
 
 tensorboardX's own writer has a thread and a queue: a disk that is full ends the thread,
 and what is queued after that waits for ever. Here a write that fails is told once, and
-the run goes on without events.
+the run goes on without events. It is imported with the first value, for that takes as
+long as the rest of this library.
 """
 
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import event_pb2
+if TYPE_CHECKING:
+    from tensorboardX.event_file_writer import EventsWriter
 
 _FLUSH_SECONDS = 10.0
 
@@ -23,7 +24,7 @@ class Events:
     def __init__(self, folder: Path):
         """Name the folder."""
         self._folder = folder
-        self._writer: EventsWriter | None = None
+        self._writer: Any = None  # an EventsWriter, from the first value on
         self._broken = False
         self._flushed = 0.0
         self._purged: int | None = None
@@ -39,6 +40,9 @@ class Events:
         try:
             if self._writer is None:
                 self._writer = self._open()
+            from tensorboardX import summary
+            from tensorboardX.proto import event_pb2
+
             for tag, value in values.items():
                 found = summary.scalar(tag, value)
                 self._write(event_pb2.Event(summary=found, step=step))
@@ -58,7 +62,10 @@ class Events:
             self._give_up(error)
         self._writer = None
 
-    def _open(self) -> EventsWriter:
+    def _open(self) -> "EventsWriter":
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2
+
         writer = EventsWriter(str(self._folder / "events"))
         if self._purged is not None:
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
@@ -67,7 +74,7 @@ class Events:
             writer.write_event(event)
         return writer
 
-    def _write(self, event: event_pb2.Event) -> None:
+    def _write(self, event: Any) -> None:
         assert self._writer is not None
         event.wall_time = time.time()
         self._writer.write_event(event)
