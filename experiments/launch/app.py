@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from absl import app, flags
 
 from experiments.launch import devices, paths
+from experiments.launch.fields import missing_field
 from nasjax.base import InputError, RunError
 
 #: Exit codes; 0 is done, 130 stopped by SIGINT.
@@ -126,15 +127,10 @@ def _unknown_field(
         override = re.match(r"--?(\w+)\.([\w.]+)", argument)
         if override is None or override[1] not in files:
             continue
-        node: Any = flags.FLAGS[override[1]].parser.parse(files[override[1]])
-        for field in override[2].split("."):
-            fields = sorted(node.keys()) if hasattr(node, "keys") else []
-            if field not in fields:
-                return InputError(
-                    f"flag {override[0]}: no field {field!r}, must be one of "
-                    f"{', '.join(fields) or 'none'}"
-                )
-            node = node[field]
+        config = flags.FLAGS[override[1]].parser.parse(files[override[1]])
+        missing = missing_field(config, override[2])
+        if missing:
+            return InputError(f"flag {override[0]}: {missing}")
     return None
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from experiments.configs import catalogue
 from experiments.configs.references import is_reference
 from experiments.launch import build
+from experiments.launch.fields import missing_field
 from experiments.launch.folders import name_of
 from experiments.launch.jobs import Job, chain, retrain_command, search_command
 from nasjax.analysis.statistics import Summary
@@ -138,15 +139,9 @@ def _check_overrides(config: str, overrides: Sequence[str]) -> Any:
         path, equals, _ = override.partition("=")
         if not equals:
             raise InputError(f"override {override!r} is not of the form field=value")
-        node: Any = found
-        for field in path.split("."):
-            fields = sorted(node.keys()) if hasattr(node, "keys") else []
-            if field not in fields:
-                raise InputError(
-                    f"override {override!r}: no field {field!r}, must be one of "
-                    f"{', '.join(fields) or 'none'}"
-                )
-            node = node[field]
+        missing = missing_field(found, path)
+        if missing:
+            raise InputError(f"override {override!r}: {missing}")
     if any(override.startswith("seed=") for override in overrides):
         raise InputError("an override of seed: a study's seeds are its own field")
     return found
