@@ -99,14 +99,14 @@ def implicit_arch_gradient(
     value, (v, direct) = jax.value_and_grad(valid_loss, (0, 1))(weights, arch)
     of_weights = jax.grad(train_loss)
 
-    def hessian(vector: Tree) -> Tree:
-        return jax.jvp(lambda w: of_weights(w, arch), (weights,), (vector,))[1]
-
+    # One backward pass through the gradient gives H and the mixed product: H is
+    # symmetric, and the engine's own derivatives know no forward mode.
+    pull = jax.vjp(of_weights, weights, arch)[1]
     total = power = v
     for _ in range(terms):
-        power = jax.tree.map(lambda p, h: p - learning_rate * h, power, hessian(power))
+        power = jax.tree.map(lambda p, h: p - learning_rate * h, power, pull(power)[0])
         total = jax.tree.map(jnp.add, total, power)
-    (mixed,) = jax.vjp(lambda arch: of_weights(weights, arch), arch)[1](total)
+    mixed = pull(total)[1]
     return value, jax.tree.map(lambda d, m: d - learning_rate * m, direct, mixed)
 
 

@@ -83,7 +83,7 @@ def test_a_typed_key_comes_back(tmp_path, implementation: str):
 
 @pytest.mark.parametrize(
     "optimizer",
-    [searching.both_optimizers().weights, searching.both_optimizers().alpha],
+    searching.both_optimizers().over(steps_per_epoch=3, epochs=2),
     ids=["weights", "alpha"],
 )
 def test_an_optimizer_goes_on_as_if_nothing_had_been(tmp_path, optimizer):

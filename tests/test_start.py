@@ -44,7 +44,7 @@ ASKED = ["cuda", "gpu", "tpu", "rocm", "nonsense", "cdua", "cuda,cpu", "cpu,nons
 )
 def test_a_backend_that_does_not_start_is_one_line(tmp_path):
     asked = {
-        name: begin("experiments.launch.devices", JAX_PLATFORMS=name) for name in ASKED
+        name: begin("experiments.launch.hardware", JAX_PLATFORMS=name) for name in ASKED
     } | {"tpu of a search": begin(
         "experiments.search", f"--workdir={tmp_path / 'run'}", JAX_PLATFORMS="tpu"
     )}  # fmt: skip
@@ -67,7 +67,7 @@ def test_a_gpu_that_this_jaxlib_cannot_use_is_told(tmp_path, asked):
     seen.write_text("#!/bin/sh\n")
     seen.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    ended = wait(begin("experiments.launch.devices", JAX_PLATFORMS=asked, PATH=path))
+    ended = wait(begin("experiments.launch.hardware", JAX_PLATFORMS=asked, PATH=path))
     assert ended.code == 0
     assert re.match(r"device   cpu: 1 × cpu, \d+ cores; the NVIDIA GPU", ended.out)
     assert 'pip install -e ".[cuda12]"' in ended.out

@@ -1,6 +1,6 @@
 """What a launch computes on, said before it does, and a backend that does not start.
 
-``python -m experiments.launch.devices`` prints it.
+``python -m experiments.launch.hardware`` prints it.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ def line_of_children() -> str:
     if os.environ.get("JAX_PLATFORMS") == "cpu":  # which starts everywhere
         return f"device   cpu: {_cores()} cores{_idle_gpu()}"
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.launch.devices"],
+        [sys.executable, "-m", "experiments.launch.hardware"],
         capture_output=True,
         text=True,
         check=False,
@@ -155,9 +155,3 @@ def _idle_gpu() -> str:
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         return "; the NVIDIA GPU here is not used, since JAX_PLATFORMS=cpu"
     return "; the NVIDIA GPU here does not start under JAX: what does nvidia-smi say?"
-
-
-if __name__ == "__main__":
-    from experiments.launch import app
-
-    app.run(lambda argv: print(line()))

@@ -11,14 +11,12 @@ import contextlib
 import errno
 import hashlib
 import json
-import logging
 import math
 import os
 import shutil
 import sys
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent import futures
 from pathlib import Path
 from types import TracebackType
@@ -30,11 +28,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from nasjax.base import InputError, RunError, Tree
+from nasjax.runtime.quiet import quietly
 from nasjax.runtime.workdir import differences
 
 _KEPT = 2
-#: Seconds in which writes under way come to their end once one has failed.
-_STRAGGLERS = 0.5
 #: What Orbax adds to the name of a folder that it is still writing; here also of one
 #: that is being removed.
 _UNFINISHED = ".orbax-checkpoint-tmp"
@@ -238,7 +235,7 @@ def read(path: Path) -> Stored:
       DamagedError: it cannot be read, or holds other bits than were saved.
     """
     try:
-        with _ONE_AT_A_TIME, _quietly():
+        with _ONE_AT_A_TIME, quietly():
             found = _checkpointer().restore(
                 path.absolute(), args=ocp.args.StandardRestore()
             )
@@ -318,75 +315,8 @@ def _save(path: Path, arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -
     # Orbax refuses arrays without elements.
     state = {name: array for name, array in arrays.items() if array.size}
     content = {"state": state, "about": text}
-    with _ONE_AT_A_TIME, _quietly():
+    with _ONE_AT_A_TIME, quietly():
         _checkpointer().save(path, args=ocp.args.StandardSave(content))
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Without what Orbax says beside the error that it raises.
-
-    It logs the error in every thread that meets it; and where one fails, threads below
-    Python that come back to an event loop that is closed print tracebacks past every
-    hook. Standard error is kept aside, to be said where nothing fails.
-    """
-    loggers = [logging.getLogger(name) for name in ("absl", "concurrent.futures")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    unraisable = sys.unraisablehook
-    sys.unraisablehook = lambda about: (
-        None if str(about.exc_value) == "Event loop is closed" else unraisable(about)
-    )
-    try:
-        with _stderr_aside():
-            yield
-    except Exception:
-        # Said once its tasks are collected, some time later.
-        logging.getLogger("asyncio").addFilter(_is_no_orphan)
-        raise
-    finally:
-        sys.unraisablehook = unraisable
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _is_no_orphan(record: logging.LogRecord) -> bool:
-    """Whether a record is not about the other tasks of what has failed already."""
-    return "exception was never retrieved" not in record.getMessage()
-
-
-@contextlib.contextmanager
-def _stderr_aside() -> Iterator[None]:
-    """Keep standard error in memory, and drop it where the block raises."""
-    try:
-        own = os.dup(2)
-    except OSError:  # closed: nobody hears it anyway
-        yield
-        return
-    aside = os.memfd_create("stderr")  # no file: the disk may be full
-    _flush_stderr()
-    os.dup2(aside, 2)
-    said = b""
-    try:
-        yield
-        _flush_stderr()
-        said = os.pread(aside, os.fstat(aside).st_size, 0)
-    except BaseException:
-        time.sleep(_STRAGGLERS)
-        _flush_stderr()
-        raise
-    finally:
-        os.dup2(own, 2)
-        os.close(own)
-        os.close(aside)
-        if said:
-            os.write(2, said)
-
-
-def _flush_stderr() -> None:
-    with contextlib.suppress(OSError, ValueError):
-        sys.stderr.flush()
 
 
 def _is_key(leaf: Any) -> bool:
