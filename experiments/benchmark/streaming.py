@@ -38,12 +38,7 @@ def measure(
     Raises:
       InputError: a number that is none, or out of its range; no data set.
     """
-    try:
-        workers = [int(text) for text in num_workers]
-    except ValueError:
-        raise InputError(
-            f"--num_workers={','.join(num_workers)}: must be integers, as in 0,2,4"
-        ) from None
+    workers = _integers(num_workers)
     name = "synthetic" if data_dir is None else "imagenet2012"
     images: Images = (
         synthetic() if data_dir is None else open_tfds(name, data_dir=data_dir)
@@ -69,6 +64,15 @@ def measure(
             "color_jitter": color_jitter,
         }
         yield settings | _rate(stream._replace(num_workers=number), seconds)
+
+
+def _integers(texts: Sequence[str]) -> list[int]:
+    try:
+        return [int(text) for text in texts]
+    except ValueError:
+        raise InputError(
+            f"--num_workers={','.join(texts)}: must be integers, as in 0,2,4"
+        ) from None
 
 
 def synthetic() -> list[Encoded]:

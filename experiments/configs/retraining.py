@@ -228,10 +228,23 @@ def smoke(config: ConfigDict) -> ConfigDict:
 # --- the configurations -----------------------------------------------------------
 
 
-def entries() -> Iterator[Entry]:
-    """Every retraining there is."""
-    benchmark: dict[str, _Change] = {"smoke": smoke, "all": on_all}
-    yield _entry(
+def _entry(
+    name: str,
+    title: str,
+    note: str,
+    full: Callable[[], ConfigDict],
+    variants: Mapping[str, _Change],
+    flags: str = "--genotype=DARTS_V2",
+) -> Entry:
+    return Entry(
+        "retrain", name, title, note.strip(), full, variants, tuple(flags.split())
+    )
+
+
+_FOUND = "--genotype=runs/stc_nas_nasbench201_cifar10-seed0"
+_BENCHMARK: dict[str, _Change] = {"smoke": smoke, "all": on_all}
+_ENTRIES = (
+    _entry(
         "retrain_cifar10",
         "A cell of the DARTS space on CIFAR-10, by DARTS's recipe.",
         """
@@ -244,8 +257,8 @@ with other work, nothing compiled before.
 """,
         darts_cifar,
         {"smoke": smoke, **PAPERS},
-    )
-    yield _entry(
+    ),
+    _entry(
         "retrain_cifar100",
         "A cell of the DARTS space on CIFAR-100, by DARTS's recipe.",
         """
@@ -254,8 +267,8 @@ Variants and hardware as of ``retrain_cifar10``. Published test error: STC-NAS 1
 """,
         lambda: cifar100(darts_cifar()),
         {"smoke": smoke, **PAPERS},
-    )
-    yield _entry(
+    ),
+    _entry(
         "retrain_digits",
         "A cell of the DARTS space on scikit-learn's digits: the launcher's default.",
         """
@@ -267,8 +280,8 @@ then has 99.4 % test accuracy (seed 0; 355 images, one run).
         lambda: on_digits(darts_cifar()),
         {"smoke": smoke},
         "--genotype=runs/stc_nas_darts_digits-seed0",
-    )
-    yield _entry(
+    ),
+    _entry(
         "retrain_imagenet",
         "A cell of the DARTS space on ImageNet, in the mobile setting.",
         """
@@ -289,8 +302,8 @@ The smoke variant takes any prepared ``imagenet2012``.
         {"smoke": smoke_imagenet, "msg_das": msg_das_imagenet},
         "--genotype=DARTS_V2 --config.data.data_dir=DIR --config.data.num_workers=16 "
         "--config.network.dtype=bfloat16",
-    )
-    yield _entry(
+    ),
+    _entry(
         "retrain_nasbench201_cifar10",
         "A cell of NAS-Bench-201 on CIFAR-10, by the benchmark's own recipe.",
         """
@@ -299,10 +312,10 @@ benchmark does for its test figures (best cell of the table: 94.37 %). For a GPU
 run here at its full length.
 """,
         nasbench201,
-        benchmark,
+        _BENCHMARK,
         _FOUND,
-    )
-    yield _entry(
+    ),
+    _entry(
         "retrain_nasbench201_cifar100",
         "A cell of NAS-Bench-201 on CIFAR-100, by the benchmark's own recipe.",
         """
@@ -310,10 +323,10 @@ Variants and hardware as of ``retrain_nasbench201_cifar10``; the best cell of th
 has 73.51 %. Not run here at its full length.
 """,
         lambda: cifar100(nasbench201()),
-        benchmark,
+        _BENCHMARK,
         _FOUND,
-    )
-    yield _entry(
+    ),
+    _entry(
         "retrain_nasbench201_digits",
         "A cell of NAS-Bench-201 on scikit-learn's digits.",
         """
@@ -323,20 +336,10 @@ it.
         lambda: on_digits(nasbench201()),
         {"smoke": smoke},
         "--genotype=runs/stc_nas_nasbench201_digits-seed0",
-    )
+    ),
+)
 
 
-_FOUND = "--genotype=runs/stc_nas_nasbench201_cifar10-seed0"
-
-
-def _entry(
-    name: str,
-    title: str,
-    note: str,
-    full: Callable[[], ConfigDict],
-    variants: Mapping[str, _Change],
-    flags: str = "--genotype=DARTS_V2",
-) -> Entry:
-    return Entry(
-        "retrain", name, title, note.strip(), full, variants, tuple(flags.split())
-    )
+def entries() -> Iterator[Entry]:
+    """Every retraining there is."""
+    return iter(_ENTRIES)

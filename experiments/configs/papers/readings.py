@@ -5,7 +5,7 @@ from functools import partial
 
 from experiments.configs.entry import Entry
 from experiments.configs.papers import common
-from experiments.configs.papers.common import Row, Rows
+from experiments.configs.papers.common import Rows
 
 _TITLE = "STC-NAS: readings of what the paper leaves open"
 _NOTE = """
@@ -19,6 +19,10 @@ The proxy is a few minutes per row, to see that each runs.
 """
 
 
+_DECOUPLED = "method.js_step=decoupled"
+_AT_HALF = "method.alpha_start=0.5"
+
+
 def _rows(epochs: int) -> Rows:
     early, half = epochs * 12 // 50, epochs // 2
     none_at_first, for_early, for_half = (
@@ -28,38 +32,33 @@ def _rows(epochs: int) -> Rows:
         f"alpha rests for {number} of {epochs} epochs" for number in (early, half)
     )
     batch64 = "search.batch_size=64"
-
-    def row(label: str, *overrides: str) -> Row:
-        return label, "stc_nas_nasbench201_cifar10", *overrides
-
-    return {
-        "warm0": row("alpha moves from the start", none_at_first),
-        "warm12": row(after_early, for_early),
-        "warm25": row(after_half, for_half),
-        "warm12_batch64": row(f"{after_early}, batch 64", for_early, batch64),
-        "warm25_batch64": row(f"{after_half}, batch 64", for_half, batch64),
-        "symmetric": row(
-            f"{after_half}, noise in [-r, r)", for_half, "method.noise=symmetric"
+    per_node = ("method.js_scope=node", "method.js_gradient=all")
+    cases = {
+        "warm0": ("alpha moves from the start", none_at_first),
+        "warm12": (after_early, for_early),
+        "warm25": (after_half, for_half),
+        "warm12_batch64": (f"{after_early}, batch 64", for_early, batch64),
+        "warm25_batch64": (f"{after_half}, batch 64", for_half, batch64),
+        "symmetric": (
+            f"{after_half}, noise in [-r, r)",
+            for_half,
+            "method.noise=symmetric",
         ),
-        "node": row(
+        "node": (
             f"{after_half}, alpha normalised per node, gradient to all",
             for_half,
-            "method.js_scope=node",
-            "method.js_gradient=all",
+            *per_node,
         ),
-        "decoupled": row(
-            f"{after_half}, JS after Adam", for_half, "method.js_step=decoupled"
-        ),
-        "start05": row(
-            f"{after_half}, alpha starts at 0.5", for_half, "method.alpha_start=0.5"
-        ),
-        "before": row(
+        "decoupled": (f"{after_half}, JS after Adam", for_half, _DECOUPLED),
+        "start05": (f"{after_half}, alpha starts at 0.5", for_half, _AT_HALF),
+        "before": (
             "gradient to all entries, `none` a candidate, no rest",
             none_at_first,
             "method.js_gradient=all",
             "method.keep_none=True",
         ),
     }
+    return common.vary("stc_nas_nasbench201_cifar10", cases)
 
 
 def entries() -> Iterator[Entry]:
