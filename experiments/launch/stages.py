@@ -14,7 +14,7 @@ _DOING = {_TRACE: "tracing", _LOWER: "lowering", _COMPILE: "compiling or loading
 #: Of the programs that take long, for people.
 _STEP = "step"
 _STEPS = ("dispatch", "dispatch_all", "train_step", "train_steps")
-_NAMES = {"new_state": "weights", **dict.fromkeys(_STEPS, _STEP)}
+_NAMES = {"init": "weights", "new_state": "weights", **dict.fromkeys(_STEPS, _STEP)}
 #: Programs that take less than so many seconds of a stage are not told of.
 _LEAST = 0.5
 
