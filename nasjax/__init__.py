@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from nasjax import methods as methods
     from nasjax import network as network
     from nasjax import objective as objective
-    from nasjax import ops as ops
+    from nasjax import operations as operations
     from nasjax import optimizers as optimizers
     from nasjax import relaxations as relaxations
     from nasjax import report as report
@@ -51,24 +51,22 @@ if TYPE_CHECKING:
     from nasjax import runtime as runtime
     from nasjax import schedules as schedules
     from nasjax import search as search
-    from nasjax import space as space
     from nasjax import spaces as spaces
     from nasjax import supernet as supernet
     from nasjax import tabular as tabular
     from nasjax import teachers as teachers
     from nasjax.genotype import Genotype as Genotype
-    from nasjax.genotype import derive as derive
+    from nasjax.spaces import derive as derive
 
 __version__ = "0.1.0"
 
 _MODULES = (
-    *("analysis", "architecture", "bilevel", "data", "dropblock", "engine"),
-    *("genotype", "genotypes", "interop", "layers", "linen", "losses", "methods"),
-    *("network", "objective", "ops", "optimizers", "relaxations", "report", "retrain"),
-    *("runtime", "schedules", "search", "space", "spaces", "supernet", "tabular"),
-    "teachers",
+    *("analysis", "architecture", "bilevel", "data", "dropblock", "engine", "genotype"),
+    *("genotypes", "interop", "layers", "linen", "losses", "methods", "network"),
+    *("objective", "operations", "optimizers", "relaxations", "report", "retrain"),
+    *("runtime", "schedules", "search", "spaces", "supernet", "tabular", "teachers"),
 )
-_FUNCTIONS = {"Genotype": "genotype", "derive": "genotype"}
+_FUNCTIONS = {"Genotype": "genotype", "derive": "spaces"}
 
 __all__ = ["InputError", "RunError", *_FUNCTIONS, *_MODULES]
 

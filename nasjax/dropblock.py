@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from nasjax.base import Array, Key, Tree
-from nasjax.ops import Context, Operation
+from nasjax.layers import Context
+from nasjax.operations import Operation
 
 
 def drop_block(

@@ -1,21 +1,16 @@
-"""Genotypes: the discrete cells a search ends with, and how they are derived.
+"""Genotypes: the discrete cells a search ends with.
 
 A genotype is plain data with a JSON form, the only hand-over between search,
-retraining, look-up and report.
+retraining, look-up and report. A space derives it (`spaces.derivation`).
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from nasjax import genotype_text as texts
 from nasjax.base import InputError
-
-if TYPE_CHECKING:
-    from nasjax.space import SearchSpace
 
 #: A cell of the DARTS family: (operation, source state) of each incoming edge, two
 #: per node, nodes in order; states count from the cell's first input.
@@ -23,8 +18,20 @@ Cell = tuple[tuple[str, int], ...]
 _NASBENCH201 = "nasbench201"
 
 
+class DiscreteCell(NamedTuple):
+    """A cell as a genotype has it.
+
+    Attributes:
+      edges: ``(operation, source, target)``, the targets in order.
+      output: states that it concatenates.
+    """
+
+    edges: tuple[tuple[str, int, int], ...]
+    output: tuple[int, ...]
+
+
 class Genotype(NamedTuple):
-    """A derived architecture, of the DARTS family or of NAS-Bench-201.
+    """A derived architecture, in the form of the DARTS family or of NAS-Bench-201.
 
     Attributes:
       space: name of the search space.
@@ -67,8 +74,11 @@ class Genotype(NamedTuple):
             raise InputError(f"a genotype is one JSON object: {error}") from None
         return _checked(data)
 
-    def to_text(self) -> str:
+    def to_text(self, *, lines: bool = False) -> str:
         """The genotype as the DARTS code prints it; NAS-Bench-201's is its string.
+
+        Args:
+          lines: a line for each node, as papers print it.
 
         >>> cell = (("skip_connect", 0), ("max_pool_3x3", 1))
         >>> print(Genotype("darts", cell, (2,), cell, (2,)).to_text())
@@ -78,7 +88,15 @@ class Genotype(NamedTuple):
         if self.arch_str:
             return self.arch_str
         fields = {name: list(getattr(self, name)) for name in texts.FIELDS}
-        return f"Genotype({', '.join(f'{k}={v}' for k, v in fields.items())})"
+        if not lines:
+            return f"Genotype({', '.join(f'{k}={v}' for k, v in fields.items())})"
+        rows = []
+        for name, cell in self.cells.items():
+            nodes = zip(cell[::2], cell[1::2], strict=True)
+            edges = [f"        {one!r}, {other!r}," for one, other in nodes]
+            concat = f"    ],\n    {name}_concat={fields[f'{name}_concat']!r},"
+            rows += [f"    {name}=[", *edges, concat]
+        return "\n".join(["Genotype(", *rows, ")"])
 
     @staticmethod
     def from_text(text: str, *, name: str | None = None) -> "Genotype":
@@ -241,81 +259,17 @@ def kept_edges(
         yield operation, (source, target)
 
 
-def derive(space: "SearchSpace", alpha: Mapping[str, Any]) -> Genotype:
-    """The genotype that ``alpha`` stands for, by the space's own rule.
+def read_cell(genotype: Genotype, cell_type: str) -> DiscreteCell:
+    """A cell of a genotype, unchecked; of states to concatenate, those that it has.
 
-    Args:
-      space: a search space.
-      alpha: ``{cell type: [E, O]}``, finite.
-
-    Raises:
-      ValueError: a missing cell type, a wrong shape, or values that are not finite.
+    >>> read_cell(Genotype("nasbench201", arch_str="|none~0|"), "cell")
+    DiscreteCell(edges=(('none', 0, 1),), output=(1,))
     """
-    return space.derive(space, check_alpha(space, alpha))
-
-
-def check_alpha(space: "SearchSpace", alpha: Mapping[str, Any]) -> dict[str, Any]:
-    """Alpha as float64 arrays on the host, one for each cell type of the space.
-
-    Raises:
-      ValueError: a missing cell type, a wrong shape, or values that are not finite.
-    """
-    arrays = {}
-    for cell_type in space.cell_types:
-        if cell_type not in alpha:
-            raise ValueError(
-                f"alpha has {sorted(alpha)}, {space.name} needs {space.cell_types}"
-            )
-        array = np.asarray(alpha[cell_type], np.float64)
-        if array.shape != (space.num_edges, space.num_ops):
-            raise ValueError(
-                f"alpha[{cell_type!r}] is {array.shape}, {space.name} needs "
-                f"{(space.num_edges, space.num_ops)}"
-            )
-        if not np.isfinite(array).all():
-            raise ValueError(f"alpha[{cell_type!r}] has values that are not finite")
-        arrays[cell_type] = array
-    return arrays
-
-
-def derive_two_edges_per_node(
-    space: "SearchSpace", alpha: Mapping[str, np.ndarray]
-) -> Genotype:
-    """DARTS: two incoming edges per node, the strongest operation on each.
-
-    Edges rank by their strongest operation other than `none`; ties go to the
-    earlier edge and the earlier operation. Source: DARTS section 2.4.
-    """
-    allowed = [i for i, op in enumerate(space.operations) if not op.is_zero]
-    cells: dict[str, Cell] = {}
-    for cell_type, array in alpha.items():
-        cell: list[tuple[str, int]] = []
-        for node in range(space.num_inputs, space.num_states):
-            incoming = [e for e, (_, t) in enumerate(space.edges) if t == node]
-            strength = array[incoming][:, allowed].max(axis=1)
-            # A stable sort of the negated strengths keeps ties in edge order.
-            kept = sorted(np.argsort(-strength, kind="stable")[:2])
-            for edge in (incoming[i] for i in kept):
-                best = allowed[int(array[edge, allowed].argmax())]
-                cell.append((space.primitives[best], space.edges[edge][0]))
-        cells[cell_type] = tuple(cell)
-    concat = tuple(range(space.num_inputs, space.num_states))
-    return Genotype(
-        space.name,
-        normal=cells["normal"],
-        normal_concat=concat,
-        reduce=cells["reduce"],
-        reduce_concat=concat,
-    )
-
-
-def derive_every_edge(
-    space: "SearchSpace", alpha: Mapping[str, np.ndarray]
-) -> Genotype:
-    """NAS-Bench-201: the strongest operation of every edge, `none` allowed."""
-    (array,) = alpha.values()
-    edges = tuple(
-        (space.primitives[int(row.argmax())], source)
-        for row, (source, _) in zip(array, space.edges, strict=True)
-    )
-    return Genotype(space.name, arch_str=format_arch_str(edges))
+    edges = tuple((name, *edge) for name, edge in kept_edges(genotype, cell_type))
+    last = max((target for _, _, target in edges), default=0)
+    if genotype.arch_str:
+        return DiscreteCell(edges, (last,))
+    stated = getattr(genotype, f"{cell_type}_concat", ())
+    nodes = range(2, last + 1)
+    kept = tuple(state for state in stated if 0 <= state <= last)
+    return DiscreteCell(edges, kept or tuple(nodes))

@@ -12,10 +12,8 @@ import re
 from nasjax import genotype_text as texts
 from nasjax.base import InputError
 from nasjax.genotype import Cell, Genotype
-from nasjax.network import darts, operations
-
-#: Spaces that there are discrete networks of.
-_SPACES = ("darts", "nasbench201")
+from nasjax.operations import named
+from nasjax.spaces import SPACES, space_of
 
 
 def _cell(text: str) -> Cell:
@@ -352,28 +350,26 @@ def check(genotype: Genotype) -> None:
         output lists states that it has not, or a state that nothing reads, which is
         what a cell of more than two edges per node looks like.
     """
-    if genotype.space not in _SPACES:
+    if genotype.space not in SPACES:
         raise InputError(
             f"genotype field space is {texts.shorten(genotype.space)}; there are "
-            f"networks of {', '.join(_SPACES)}: cells of two edges per node, of which "
+            f"networks of {', '.join(SPACES)}: cells of two edges per node, of which "
             "the operations are known, are of the space darts"
         )
+    space = space_of(genotype)
     for cell in genotype.cells.values():
         for operation, _ in cell:
-            operations.chain(operation, stride=1)
-    if genotype.arch_str:
-        return
-    if genotype.space != "darts":
-        raise InputError(f"a genotype of {genotype.space} has an arch_str, not cells")
-    for name, cell in genotype.cells.items():
-        concat = genotype.normal_concat if name == "normal" else genotype.reduce_concat
-        darts.graph(cell, concat, reduction=name == "reduce")
-        read = {source for _, source in cell} | set(concat)
-        unread = [s for s in range(2, 2 + len(cell) // 2) if s not in read]
-        if unread:
+            named(operation, space.operations)
+    for name in space.cell_types:
+        edges, output = space.read(genotype, name)
+        read = {source for _, source, _ in edges} | set(output)
+        nodes = range(space.num_inputs, edges[-1][-1] + 1)
+        unread = [state for state in nodes if state not in read]
+        if unread and space.edges_per_node is not None:
             raise InputError(
-                f"nothing reads state {unread[0]} of {name}, whose {len(cell)} edges "
-                f"make {len(cell) // 2} nodes: has it two edges per node, in order?"
+                f"nothing reads state {unread[0]} of {name}, whose {len(edges)} edges "
+                f"make {len(nodes)} nodes: has it {space.edges_per_node} edges per "
+                "node, in order?"
             )
 
 

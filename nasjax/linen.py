@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from nasjax import supernet
 from nasjax.base import Array
 from nasjax.network import Network as Network
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Architecture
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nasjax.base import Array, Key
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 
 
 def softmax(alpha: Array) -> Array:

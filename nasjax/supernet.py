@@ -1,25 +1,35 @@
-"""The network around the cells: what a skeleton is, and its common parts."""
+"""The supernet: a search space's weight-sharing network, from its plan."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasjax import layers, ops
-from nasjax.architecture import Mixture, Path
+from nasjax import layers
+from nasjax.architecture import Path
 from nasjax.base import Array, Key, Tree
+from nasjax.engine.scan.cell import cell_template
+from nasjax.engine.scan.stages import Architecture, network
 from nasjax.genotype import Genotype, kept_edges
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
+from nasjax.spaces.plan import (
+    STEMS,
+    CellPlan,
+    Input,
+    Plan,
+    Residual,
+    Sizes,
+    check_multiple,
+    check_plan,
+    count_macs,
+    runs_of,
+)
 
 #: Multiply-accumulates of a cell's edges, ``[E][O]`` -> of those that are run.
 CellCost = Callable[[list[list[int]]], float]
-#: How images come in: one 3×3 convolution, or ImageNet's three of stride 2.
-STEMS = ("cifar", "imagenet")
-#: What every cell type runs.
-Architecture = Mapping[str, Mixture | Path]
 
 
 class Settings(NamedTuple):
@@ -27,15 +37,15 @@ class Settings(NamedTuple):
 
     Attributes:
       channels: C of the first cells.
-      num_cells: L (DARTS), or N, cells a stage (NAS-Bench-201).
+      num_cells: L, or of a space of stages (NAS-Bench-201) the cells per stage, N.
       num_classes: Y.
       image_shape: ``(H, W, channels)`` of an image.
       dtype: of the activations, float32 or bfloat16; weights, statistics, logits
         and losses are float32.
       context: how the operations are computed.
       stem: one of `STEMS`.
-      residual_affine: whether the batch normalisation in the residual blocks of
-        NAS-Bench-201 has scale and offset.
+      residual_affine: whether the batch normalisation in residual blocks has scale and
+        offset.
     """
 
     channels: int
@@ -43,7 +53,7 @@ class Settings(NamedTuple):
     num_classes: int
     image_shape: tuple[int, int, int]
     dtype: Any
-    context: ops.Context
+    context: layers.Context
     stem: str = "cifar"
     residual_affine: bool = False
 
@@ -94,17 +104,17 @@ def build(
     Args:
       space: a search space.
       channels: C of the first cells.
-      num_cells: L of the DARTS space (default 8) or N, cells a stage, of
-        NAS-Bench-201 (default 5).
+      num_cells: L, or of a space of stages the cells per stage, N; None for the
+        space's own default (DARTS 8, NAS-Bench-201 5).
       num_classes: Y.
       image_shape: ``(H, W, channels)``.
       dtype: of the activations.
       depthwise: form of the depthwise convolution (`layers.depthwise`).
-      stem: "cifar" keeps the resolution, "imagenet" brings 224 pixels to 28; the
-        latter in the DARTS space alone.
-      residual_affine: the batch normalisation in the residual blocks of NAS-Bench-201
-        has scale and offset, as in the benchmark's search code; without (our
-        default) nothing is affine between stem and head.
+      stem: "cifar" keeps the resolution, "imagenet" brings 224 pixels to 28; of those
+        that the space has.
+      residual_affine: the batch normalisation in residual blocks has scale and offset,
+        as in NAS-Bench-201's search code; without (our default) nothing is affine
+        between stem and head.
       axis_name: of the devices that share a batch; None on one device.
       synchronised: batch normalisation over the batch of all devices (n devices
         give what one gives), not of each.
@@ -114,58 +124,80 @@ def build(
         other than float32 and bfloat16, an unknown form or stem, channels that the
         space's partial channels, or ImageNet's stem, do not divide.
     """
-    if num_cells is None:
-        num_cells = 5 if space.num_inputs == 1 else 8
-    allowed = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-    name = dtype if isinstance(dtype, str) else jnp.dtype(dtype).name
-    if name not in allowed:
-        raise ValueError(f"dtype {name!r} is not float32 or bfloat16")
-    if depthwise not in layers.DEPTHWISE_FORMS:
+    context = layers.Context(depthwise, axis_name, synchronised)
+    settings = Settings(
+        channels,
+        space.num_cells if num_cells is None else num_cells,
+        num_classes,
+        image_shape,
+        layers.check_arithmetic(dtype, context),
+        context,
+        stem,
+        residual_affine,
+    )
+    _check(space, settings)
+    sizes = Sizes(channels, settings.num_cells, num_classes, image_shape[2], stem)
+    plan = space.plan(sizes, lambda kind: len(space.output))
+    check_plan(plan)
+    _check_images(plan, space, image_shape)
+    if residual_affine and not plan.residuals:
         raise ValueError(
-            f"{depthwise=} is not one of {', '.join(layers.DEPTHWISE_FORMS)}"
+            f"{residual_affine=} is of spaces with residual blocks, not of {space.name}"
         )
-    _check_stem(stem, space, channels)
-    if residual_affine and space.name != "nasbench201":
-        raise ValueError(
-            f"{residual_affine=} is of the space nasbench201, not of {space.name}"
-        )
+    return _from_plan(plan, space, settings)
+
+
+def _check(space: SearchSpace, settings: Settings) -> None:
     sizes = {
-        "channels": channels,
-        "num_cells": num_cells,
-        "num_classes": num_classes,
-        "image height": image_shape[0],
-        "image width": image_shape[1],
-        "image channels": image_shape[2],
+        "channels": settings.channels,
+        "num_cells": settings.num_cells,
+        "num_classes": settings.num_classes,
+        "image height": settings.image_shape[0],
+        "image width": settings.image_shape[1],
+        "image channels": settings.image_shape[2],
     }
     for size, value in sizes.items():
         if value < 1:
             raise ValueError(f"{size} is {value}; it is at least 1")
+    channels, stem = settings.channels, settings.stem
     if channels % space.channel_divisor:
         raise ValueError(
             f"{channels=} is not a multiple of {space.channel_divisor}, for partial "
             "channels"
         )
-    context = ops.Context(depthwise, axis_name, synchronised)
-    settings = Settings(
-        channels,
-        num_cells,
-        num_classes,
-        image_shape,
-        jnp.dtype(allowed[name]),
-        context,
-        stem,
-        residual_affine,
-    )
-    return space.skeleton(space, settings)
-
-
-def _check_stem(stem: str, space: SearchSpace, channels: int) -> None:
     if stem not in STEMS:
         raise ValueError(f"{stem=} is not one of {', '.join(STEMS)}")
-    if stem == "imagenet" and space.name != "darts":
-        raise ValueError(f"{stem=} is of the space darts, not of {space.name}")
-    if stem == "imagenet" and channels % 2:
-        raise ValueError(f"{channels=} is odd; ImageNet's stem halves it")
+    if stem not in space.stems:
+        raise ValueError(
+            f"{stem=} is not of the space {space.name}, which has "
+            f"{', '.join(space.stems)}"
+        )
+
+
+def _from_plan(plan: Plan, space: SearchSpace, settings: Settings) -> Supernet:
+    affine = settings.residual_affine
+    weights = template(plan, space, residual_affine=affine)
+    stem, cells = network(plan, space, context=settings.context, dtype=settings.dtype)
+    return Supernet(
+        space,
+        settings,
+        init=lambda key: layers.draw(key, weights),
+        stem=stem,
+        cells=cells,
+        macs=partial(_macs, plan, space, settings.image_shape[:2]),
+    )
+
+
+def _check_images(
+    plan: Plan, space: SearchSpace, image_shape: tuple[int, int, int]
+) -> None:
+    if min(image_shape[:2]) < plan.smallest:
+        raise ValueError(
+            f"images of {image_shape[:2]} pixels are smaller than "
+            f"{plan.smallest}×{plan.smallest}; data.image_size resizes the images of a "
+            "folder"
+        )
+    check_multiple(plan, image_shape[:2], name=space.name)
 
 
 def derived_architecture(space: SearchSpace, genotype: Genotype) -> Architecture:
@@ -201,58 +233,6 @@ def count(weights: Tree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(weights))
 
 
-# --- parts of every skeleton ----------------------------------------------------
-
-
-def enter(images: Array, dtype: Any) -> Array:
-    """``[B, H, W, c]`` images to ``[c, H, W, B]`` activations."""
-    chex.assert_rank(images, 4)
-    return jnp.transpose(images, (3, 1, 2, 0)).astype(dtype)
-
-
-def stem_template(image_channels: int, channels: int) -> dict[str, Tree]:
-    """3×3 convolution and its affine BN."""
-    return {
-        "kernel": ops.kernel(channels, image_channels, 3, 3),
-        **affine_template(channels),
-    }
-
-
-def affine_template(channels: int) -> dict[str, Tree]:
-    """Scale and offset of a batch normalisation."""
-    return {
-        "scale": ops.Constant((channels,), 1.0),
-        "offset": ops.Constant((channels,), 0.0),
-    }
-
-
-def apply_stem(
-    weights: Mapping[str, Array],
-    x: Array,
-    *,
-    stride: int = 1,
-    context: ops.Context = ops.PLAIN,
-) -> Array:
-    """3×3 convolution, batch normalisation with scale and offset."""
-    x = context.batch_norm(layers.convolution(x, weights["kernel"], stride=stride))
-    return layers.affine(x, weights["scale"], weights["offset"])
-
-
-def head_template(channels: int, num_classes: int) -> dict[str, Tree]:
-    """The linear classifier."""
-    return {
-        "kernel": ops.kernel(num_classes, channels),
-        "bias": ops.Kernel((num_classes,), channels),
-    }
-
-
-def apply_head(weights: Mapping[str, Array], x: Array) -> Array:
-    """Global average pool and linear: ``[C, H, W, B]`` to float32 ``[B, Y]``."""
-    pooled = x.astype(jnp.float32).mean(axis=(1, 2))  # [C, B]
-    logits = jnp.einsum("yc,cb->by", weights["kernel"], pooled)
-    return logits + weights["bias"][None]
-
-
 def every_operation(macs: list[list[int]]) -> float:
     """Cost of a mixture: all operations of all edges (`Supernet.macs`)."""
     return float(sum(map(sum, macs)))
@@ -263,19 +243,87 @@ def costliest_operation(macs: list[list[int]]) -> float:
     return float(sum(map(max, macs)))
 
 
-def cell_macs(
-    space: SearchSpace, *, channels: int, height: int, width: int, reduction: bool
-) -> list[list[int]]:
-    """``[E][O]`` multiply-accumulates in a cell whose output is height × width."""
-    return [
-        [
-            op.macs(
-                channels // space.channel_divisor,
-                height,
-                width,
-                2 if reduction and source < space.num_inputs else 1,
-            )
-            for op in space.operations
-        ]
-        for source, _ in space.edges
-    ]
+def template(
+    plan: Plan, space: SearchSpace, *, residual_affine: bool = False
+) -> dict[str, Tree]:
+    """Weights of a supernet, to be drawn by `layers.draw`.
+
+    ``stem``, ``head``, and of every run of cells the weights of its edges, stacked:
+    ``edges`` where cells bring their inputs in, with those of each cell's inputs,
+    ``before`` and ``previous``; else ``stages``. Where the plan has them, ``residuals``
+    (of the blocks between) and ``last`` (the last batch normalisation).
+
+    Args:
+      plan: of the space.
+      space: whose cells are weighed.
+      residual_affine: see `build`.
+    """
+    stem = layers.stem_template(plan.stem.channels)
+    tree: dict[str, Tree] = {
+        "stem": stem if len(stem) > 1 else stem[0],
+        "head": layers.head_template(plan.out_channels, plan.num_classes),
+    }
+    edges = tuple(
+        cell_template(
+            space,
+            channels=plan.cells[run.first].channels,
+            reduction=plan.cells[run.first].reduction,
+            stack=(run.end - run.first,),
+        )
+        for run in runs_of(plan)
+    )
+    if plan.arity == 1:
+        tree["stages"] = edges
+    else:
+        tree["edges"] = edges
+        for place, name in enumerate(("before", "previous")):
+            tree[name] = tuple(_input_template(c, c.inputs[place]) for c in plan.cells)
+    if plan.residuals:
+        tree["residuals"] = tuple(
+            _residual_template(block, affine=residual_affine)
+            for block in plan.residuals
+        )
+    if plan.last_norm:
+        tree["last"] = layers.affine_template(plan.out_channels)
+    return tree
+
+
+def _input_template(cell: CellPlan, source: Input) -> Tree:
+    """Kernels of an input of a cell; of one kernel, that alone."""
+    shapes = source.unit.shapes(source.channels, cell.channels)
+    kernels = {name: layers.kernel(*shape) for name, shape in shapes.items()}
+    return kernels.get("kernel", kernels)
+
+
+def _residual_template(block: Residual, *, affine: bool) -> dict[str, Tree]:
+    inputs, outputs = block.channels, block.out_channels
+    tree: dict[str, Tree] = {
+        "first": layers.kernel(outputs, inputs, 3, 3),
+        "second": layers.kernel(outputs, outputs, 3, 3),
+        "shortcut": layers.kernel(outputs, inputs),
+    }
+    if affine:
+        for name in ("first", "second"):
+            tree[f"{name}_norm"] = layers.affine_template(outputs)
+    return tree
+
+
+def _macs(plan: Plan, space: SearchSpace, size: layers.Size, cost: CellCost) -> int:
+    """`Supernet.macs`."""
+
+    def of_cell(cell: CellPlan, size: layers.Size) -> float:
+        return cost(cell_macs(space, cell, size))
+
+    return round(count_macs(plan, size, of_cell))
+
+
+def cell_macs(space: SearchSpace, cell: CellPlan, size: layers.Size) -> list[list[int]]:
+    """``[E][O]`` multiply-accumulates in a cell whose inputs are of a size."""
+    channels = cell.channels // space.channel_divisor
+    inside = layers.strided(size, 2 if cell.reduction else 1)
+    rows = []
+    for source, _ in space.edges:
+        halved = cell.reduction and source < space.num_inputs
+        at, stride = (size, 2) if halved else (inside, 1)
+        rows.append([op.macs(channels, at, stride) for op in space.operations])
+    return rows

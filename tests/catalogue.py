@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasjax import bilevel, ops, optimizers, schedules, spaces, supernet
+from nasjax import bilevel, layers, optimizers, schedules, spaces
 from nasjax.architecture import Mixture, Path, fold_in_cell
 from nasjax.bilevel import Optimizers, SearchState
 from nasjax.data import DeviceData, load, to_device
@@ -19,7 +19,7 @@ from nasjax.objective import Metrics
 from nasjax.runtime.parallel import Devices
 from nasjax.search import epoch
 from nasjax.search.epoch import DataKeys
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Architecture, Settings, Supernet
 
 _QUICK = {"xla_backend_optimization_level": 0}
@@ -49,14 +49,16 @@ def method(name: str) -> Method:
 def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
     """Stem, one cell, head: what is left to compile is what methods differ in."""
     template = {
-        "stem": supernet.stem_template(settings.image_shape[2], settings.channels),
+        "stem": layers.stem_template((settings.image_shape[2], settings.channels)),
         "cell": cell_template(space, channels=settings.channels, reduction=False),
-        "head": supernet.head_template(settings.channels, settings.num_classes),
+        "head": layers.head_template(settings.channels, settings.num_classes),
     }
 
     def cells(weights: Any, architecture: Architecture, images: jax.Array) -> jax.Array:
-        x = supernet.enter(images, settings.dtype)
-        x = supernet.apply_stem(weights["stem"], x, context=settings.context)
+        x = layers.enter(images, settings.dtype)
+        (x,), _ = layers.apply_stem(
+            weights["stem"], (None,), x, stride=1, context=settings.context
+        )
         x = apply_cell(
             weights["cell"],
             fold_in_cell(architecture["cell"], 0),
@@ -65,12 +67,12 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
             reduction=False,
             context=settings.context,
         )
-        return supernet.apply_head(weights["head"], jax.nn.relu(x))
+        return layers.apply_head(weights["head"], jax.nn.relu(x))
 
     return Supernet(
         space,
         settings,
-        init=lambda key: ops.draw(key, template),
+        init=lambda key: layers.draw(key, template),
         stem=lambda weights, images: images,
         cells=cells,
         macs=lambda cost: 0,
@@ -80,17 +82,13 @@ def skeleton(space: SearchSpace, settings: Settings) -> Supernet:
 def space() -> SearchSpace:
     """The first three states of NAS-Bench-201's cell, without its dearest operation."""
     whole = spaces.nasbench201().without("nor_conv_3x3")
-    return whole._replace(edges=whole.edges[:3], output=(2,), skeleton=skeleton)
+    return whole._replace(edges=whole.edges[:3], output=(2,))
 
 
 def network(method: Method, axis_name: str | None = None) -> Supernet:
-    return supernet.build(
-        method.adapt(space()),
-        channels=4,
-        num_cells=1,
-        image_shape=(8, 8, 1),
-        axis_name=axis_name,
-    )
+    context = layers.Context(axis_name=axis_name)
+    settings = Settings(4, 1, 10, (8, 8, 1), jnp.dtype(jnp.float32), context)
+    return skeleton(method.adapt(space()), settings)
 
 
 @functools.cache
@@ -177,11 +175,11 @@ def batch_of(small: Small, step: int, half: str) -> Batch:
 def gated(space: SearchSpace) -> Supernet:
     """A supernet without cells: few enough operations to run one by one."""
     image_shape = (2, 2, 1)
-    settings = Settings(1, 1, 3, image_shape, jnp.dtype(jnp.float32), ops.Context())
+    settings = Settings(1, 1, 3, image_shape, jnp.dtype(jnp.float32), layers.Context())
     template = {
-        "in": ops.kernel(5, 4),
-        "gate": ops.kernel(5, space.num_edges * space.num_ops),
-        "out": ops.kernel(3, 5),
+        "in": layers.kernel(5, 4),
+        "gate": layers.kernel(5, space.num_edges * space.num_ops),
+        "out": layers.kernel(3, 5),
     }
 
     def factors(cell: Mixture | Path) -> jax.Array:
@@ -198,7 +196,7 @@ def gated(space: SearchSpace) -> Supernet:
     return Supernet(
         space,
         settings,
-        init=lambda key: ops.draw(key, template),
+        init=lambda key: layers.draw(key, template),
         stem=lambda weights, images: images,
         cells=cells,
         macs=lambda cost: 0,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasjax import ops, optimizers, schedules, search, spaces, supernet
+from nasjax import layers, optimizers, schedules, search, spaces, supernet
 from nasjax.architecture import Path
 from nasjax.bilevel import Optimizers, SearchState
 from nasjax.data import Augmentation, DeviceData, load, to_device
@@ -43,7 +43,7 @@ def linear_net() -> Supernet:
     """
     space = spaces.nasbench201()
     shape = space.num_edges, space.num_ops
-    template = {"kernel": ops.Kernel((*shape, 8 * 8, 10), 8 * 8)}
+    template = {"kernel": layers.Kernel((*shape, 8 * 8, 10), 8 * 8)}
 
     def cells(weights: Any, architecture: Any, images: jax.Array) -> jax.Array:
         flat = images.reshape(len(images), -1)
@@ -57,8 +57,8 @@ def linear_net() -> Supernet:
 
     return Supernet(
         space,
-        supernet.Settings(1, 1, 10, (8, 8, 1), jnp.float32, ops.Context()),
-        init=lambda key: ops.draw(key, template),
+        supernet.Settings(1, 1, 10, (8, 8, 1), jnp.float32, layers.Context()),
+        init=lambda key: layers.draw(key, template),
         stem=lambda weights, images: images,
         cells=cells,
         macs=lambda cost: round(cost([[640] * shape[1]] * shape[0])),

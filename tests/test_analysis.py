@@ -10,7 +10,8 @@ import pytest
 
 from nasjax import analysis, genotypes, layers, spaces, supernet, teachers
 from nasjax.architecture import Mixture
-from nasjax.genotype import Genotype, derive
+from nasjax.genotype import Genotype
+from nasjax.spaces import derive
 
 
 def _symmetric(eigenvalues, seed=0):

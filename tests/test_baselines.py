@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import scipy
 
-from nasjax import methods, ops, schedules, spaces
+from nasjax import layers, methods, schedules, spaces
 from nasjax.architecture import Mixture, Path
 from nasjax.data.batches import epoch_order, take
 from nasjax.engine.scan import apply_cell, cell_template
+from nasjax.layers import PLAIN
 from nasjax.methods.pc_darts import edge_name
-from nasjax.ops import PLAIN
 from nasjax.search.epoch import make_choose
 from tests import catalogue
 from tests.catalogue import BATCH, STEPS, compiled
@@ -104,7 +104,7 @@ def test_gdas_passes_the_gradient_of_what_it_did_not_choose(key):
     The forward pass is the same with and without.
     """
     space, method = spaces.nasbench201(), methods.gdas(unchosen_gradient=True)
-    weights = ops.draw(key, cell_template(space, channels=4, reduction=False))
+    weights = layers.draw(key, cell_template(space, channels=4, reduction=False))
     x = jax.random.normal(jax.random.key(1), (4, 6, 6, 3))
     alpha, progress = uneven(space)["cell"], jnp.float32(0.8)  # tau 2.08
     wave = jnp.cos(1.7 * jnp.arange(x.size, dtype=jnp.float32)).reshape(x.shape)
@@ -145,7 +145,7 @@ def test_the_gradient_of_one_edge_of_gdas_is_its_formula(key):
     """(<g, y> - sum g) h_n (1[n = m] - h_m) / tau, of the operation n that ran."""
     space = spaces.nasbench201()._replace(edges=((0, 1),), output=(1,))
     method, tau = methods.gdas(unchosen_gradient=True), 5.05
-    weights = ops.draw(key, cell_template(space, channels=2, reduction=False))
+    weights = layers.draw(key, cell_template(space, channels=2, reduction=False))
     x = jax.random.normal(jax.random.key(1), (2, 4, 4, 3))
     g = jax.random.normal(jax.random.key(2), x.shape)
     alpha = jnp.zeros((1, 5))

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from nasjax import bilevel, layers, methods, ops, schedules, spaces, supernet
+from nasjax import bilevel, layers, methods, operations, schedules, spaces, supernet
 from nasjax.architecture import Mixture
 from nasjax.bilevel import Optimizers, unrolled_arch_gradient
 from nasjax.data.batches import Batch
@@ -227,13 +227,13 @@ def toy(space):
     """A supernet as a search space of one's own may have it: smooth and small."""
     image_shape = (2, 2, 1)
     settings = supernet.Settings(
-        1, 1, CLASSES, image_shape, jnp.dtype(jnp.float32), ops.Context()
+        1, 1, CLASSES, image_shape, jnp.dtype(jnp.float32), layers.Context()
     )
     count = len(space.cell_types) * space.num_edges * space.num_ops
     template = {
-        "in": ops.kernel(HIDDEN, 4),
-        "gate": ops.kernel(HIDDEN, count),
-        "out": ops.kernel(CLASSES, HIDDEN),
+        "in": layers.kernel(HIDDEN, 4),
+        "gate": layers.kernel(HIDDEN, count),
+        "out": layers.kernel(CLASSES, HIDDEN),
     }
 
     def dense(architecture):
@@ -255,7 +255,7 @@ def toy(space):
     return supernet.Supernet(
         space,
         settings,
-        init=lambda key: ops.draw(key, template),
+        init=lambda key: layers.draw(key, template),
         stem=lambda weights, images: images,
         cells=cells,
         macs=lambda cost: 0,
@@ -816,14 +816,14 @@ def apply_smooth(weights, x, stride, context):
     return layers.batch_norm(layers.pointwise(x, weights["pointwise"]))
 
 
-SMOOTH = ops.Operation(
+SMOOTH = operations.Operation(
     "smooth",
     lambda channels, stride: {
         "depthwise": (channels, 3, 3),
         "pointwise": (channels, channels),
     },
     apply_smooth,
-    lambda channels, height, width, stride: 0,
+    lambda channels, size, stride: 0,
 )
 
 
@@ -831,15 +831,18 @@ def smooth_skeleton(space, settings):
     """Stem, one reduction cell, head: everything but ReLU and the maximum."""
     channels = settings.channels
     template = {
-        "stem": supernet.stem_template(settings.image_shape[2], channels),
+        "stem": layers.stem_template((settings.image_shape[2], channels)),
         "cell": cell_template(space, channels=channels, reduction=True),
-        "head": supernet.head_template(
+        "head": layers.head_template(
             channels * len(space.output), settings.num_classes
         ),
     }
 
     def cells(weights, architecture, images):
-        x = supernet.apply_stem(weights["stem"], supernet.enter(images, settings.dtype))
+        x = layers.enter(images, settings.dtype)
+        (x,), _ = layers.apply_stem(
+            weights["stem"], (None,), x, stride=1, context=settings.context
+        )
         x = apply_cell(
             weights["cell"],
             architecture["reduce"],
@@ -848,12 +851,12 @@ def smooth_skeleton(space, settings):
             reduction=True,
             context=settings.context,
         )
-        return supernet.apply_head(weights["head"], x)
+        return layers.apply_head(weights["head"], x)
 
     return supernet.Supernet(
         space,
         settings,
-        init=lambda key: ops.draw(key, template),
+        init=lambda key: layers.draw(key, template),
         stem=lambda weights, images: images,
         cells=cells,
         macs=lambda cost: 0,
@@ -867,17 +870,13 @@ def test_second_order_through_cells_is_its_finite_difference():
     difference of an objective that contains it never converges.
     """
     space = spaces.darts(num_nodes=2)._replace(
-        operations=(ops.NONE, ops.AVG_POOL_3X3, SMOOTH),
+        operations=(operations.NONE, operations.AVG_POOL_3X3, SMOOTH),
         cell_types=("reduce",),
-        skeleton=smooth_skeleton,
     )
-    net = supernet.build(
-        space,
-        channels=4,
-        num_cells=1,
-        num_classes=CLASSES,
-        image_shape=(4, 4, 3),
+    settings = supernet.Settings(
+        4, 1, CLASSES, (4, 4, 3), jnp.dtype(jnp.float32), layers.Context()
     )
+    net = smooth_skeleton(space, settings)
     optimizer = optax.chain(
         optax.clip_by_global_norm(5.0),
         optax.add_decayed_weights(3e-4),

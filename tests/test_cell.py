@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from jax import lax
 
-from nasjax import ops, spaces
+from nasjax import layers, operations, spaces
 from nasjax.architecture import Drop, Mixture, Path, fold_in_cell, to_path, without_drop
 from nasjax.engine.scan import apply_cell, cell_template, edge_groups, recomputed_switch
 
 CHANNELS, SIZE, BATCH = 4, 6, 3
-CONTEXT = ops.Context()
+CONTEXT = layers.Context()
 # Two nodes have every kind of edge a cell has.
 SMALL = spaces.darts(num_nodes=2).without("sep_conv_5x5", "dil_conv_5x5")
 KINDS = {
@@ -39,7 +39,9 @@ def random_inputs(space, seed=0):
 
 
 def random_weights(key, space, *, reduction):
-    return ops.draw(key, cell_template(space, channels=CHANNELS, reduction=reduction))
+    return layers.draw(
+        key, cell_template(space, channels=CHANNELS, reduction=reduction)
+    )
 
 
 def random_mixture(space, seed=1):
@@ -89,10 +91,10 @@ def unrolled(weights, factors, inputs, *, space, reduction, edges=None, offset=N
     step = 2 if reduction else 1
     for state in range(space.num_inputs, space.num_states):
         states[state] = jnp.zeros_like(inputs[0][:, ::step, ::step])
-    for edge, operations in edges.items():
+    for edge, candidates in edges.items():
         source, target = space.edges[edge]
         stride = 2 if reduction and source < space.num_inputs else 1
-        for operation in (space.operations[i] for i in operations):
+        for operation in (space.operations[i] for i in candidates):
             weight = own[edge].get(operation.name, {})
             parts = space.channel_divisor
             y = on_a_part(operation, weight, states[source], stride, parts)
@@ -277,7 +279,7 @@ def test_the_backward_pass_of_mixtures_keeps_nothing_of_single_edges(key):
     """Not even constants of a turn, which JAX would stack: an array each."""
     length, batch = 2, 7
     template = cell_template(SMALL, channels=CHANNELS, reduction=False, stack=(length,))
-    weights, mixture = ops.draw(key, template), Mixture(random_mixture(SMALL))
+    weights, mixture = layers.draw(key, template), Mixture(random_mixture(SMALL))
     settings = {"space": SMALL, "reduction": False, "context": CONTEXT}
 
     def loss(weights, x):
@@ -313,7 +315,7 @@ def test_partial_channels_are_pc_darts_equations_2_and_3(key, reduction):
     parts, channels = 4, 4 * test_ops.CHANNELS
     space = SMALL._replace(channel_divisor=parts)
     template = cell_template(space, channels=channels, reduction=reduction)
-    weights = ops.draw(key, template)
+    weights = layers.draw(key, template)
     rng = np.random.default_rng(0)
     alpha = rng.normal(size=(space.num_edges, space.num_ops)).astype("f4")
     beta = rng.uniform(0.3, 1.0, space.num_edges).astype("f4")
@@ -364,8 +366,8 @@ def test_partial_channels_are_pc_darts_equations_2_and_3(key, reduction):
     near(d_alpha, there[0].grad.numpy())
     near(d_beta, there[1].grad.numpy())
     near(d_inputs, maps.grad.numpy().transpose(0, 2, 3, 4, 1))
-    for edge, operations in by_edge(d_weights, space, reduction=reduction).items():
-        for name, gradients in operations.items():
+    for edge, candidates in by_edge(d_weights, space, reduction=reduction).items():
+        for name, gradients in candidates.items():
             assert set(gradients) == set(parameters[edge, name])
             for part, gradient in gradients.items():
                 wanted = parameters[edge, name][part].grad.numpy()
@@ -402,8 +404,8 @@ def apply_noisy(weights, x, stride, context):
     return x * (1.0 + context.drop.rate * noise)
 
 
-NOISY = ops.Operation(
-    "noisy", lambda channels, stride: {}, apply_noisy, lambda c, h, w, s: 0
+NOISY = operations.Operation(
+    "noisy", lambda channels, stride: {}, apply_noisy, lambda channels, size, stride: 0
 )
 
 
@@ -426,7 +428,7 @@ def test_every_edge_drops_by_its_own_key_and_rate(reduction, runner):
 
     In a mixture what has no weights runs once for the edges that leave a state.
     """
-    space = SMALL._replace(operations=(ops.NONE, NOISY))
+    space = SMALL._replace(operations=(operations.NONE, NOISY))
     path = noisy_path(space)
 
     def runs(factors):
@@ -456,7 +458,7 @@ def test_every_edge_drops_by_its_own_key_and_rate(reduction, runner):
             stride = 2 if reduction and source < space.num_inputs else 1
             at = own_noise(edge)
             drop = Drop(path.drop.key[at], path.drop.rate[at])
-            y = apply_noisy({}, states[source], stride, ops.Context(drop=drop))
+            y = apply_noisy({}, states[source], stride, layers.Context(drop=drop))
             y = factors[edge] * y
             states[target] = states[target] + y if target in states else y
         return jnp.concatenate([states[state] for state in space.output])

@@ -19,7 +19,7 @@ from nasjax import methods
 from nasjax.architecture import Drop, Path
 from nasjax.base import InputError
 from nasjax.data.batches import Batch
-from nasjax.ops import Context
+from nasjax.layers import Context
 from nasjax.search import epoch
 
 ROOT = pathlib.Path(__file__).parents[1]

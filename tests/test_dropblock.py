@@ -9,7 +9,7 @@ import pytest
 import scipy
 from jax.extend.random import threefry_2x32
 
-from nasjax import dropblock, methods, ops, schedules, spaces
+from nasjax import dropblock, layers, methods, operations, schedules, spaces
 from nasjax.architecture import Drop
 from tests.catalogue import compiled
 
@@ -164,7 +164,7 @@ def test_maps_smaller_than_a_block(key, height, width):
 
 
 def context(key, rate=0.3):
-    return ops.PLAIN._replace(drop=Drop(key, jnp.float32(rate)))
+    return layers.PLAIN._replace(drop=Drop(key, jnp.float32(rate)))
 
 
 def test_a_skip_of_stride_1_drops_and_nothing_else_does(key):
@@ -187,21 +187,21 @@ def test_a_skip_of_stride_1_drops_and_nothing_else_does(key):
     weights = {"even": jnp.ones((1, 2)), "odd": jnp.ones((1, 2))}
     halved = skip.apply(weights, x, 2, context(key))
     np.testing.assert_array_equal(
-        halved, plain["skip_connect"].apply(weights, x, 2, ops.PLAIN)
+        halved, plain["skip_connect"].apply(weights, x, 2, layers.PLAIN)
     )
 
 
 def test_evaluation_drops_nothing():
     x = random_input((2, 8, 8, 4))
-    skip = dropblock.with_drop_block(ops.SKIP_CONNECT, block_size=3)
-    assert skip.apply({}, x, 1, ops.PLAIN) is x
+    skip = dropblock.with_drop_block(operations.SKIP_CONNECT, block_size=3)
+    assert skip.apply({}, x, 1, layers.PLAIN) is x
     assert skip.name == "skip_connect"
-    assert skip.macs is ops.SKIP_CONNECT.macs
+    assert skip.macs is operations.SKIP_CONNECT.macs
 
 
 def test_devices_drop_what_one_device_drops(key):
     x = random_input((2, 8, 8, 8))
-    skip = dropblock.with_drop_block(ops.SKIP_CONNECT, block_size=3)
+    skip = dropblock.with_drop_block(operations.SKIP_CONNECT, block_size=3)
     one = compiled(lambda x: skip.apply({}, x, 1, context(key)))(x)
     own = context(key)._replace(axis_name="devices")
     several = compiled(
@@ -235,7 +235,7 @@ def test_the_skips_alpha_has_p_times_its_gradient(key, rescale):
         def loss(alpha):
             path = method.relax(key, alpha, jnp.float32(0.5), space)["normal"]
             drop = Drop(drop_key, path.drop.rate[0, 0]) if dropping else None
-            own = ops.PLAIN._replace(drop=drop)
+            own = layers.PLAIN._replace(drop=drop)
             y = space.operations[at].apply({}, x, 1, own)
             return path.weight[0, 0] * jnp.vdot(c, y)
 

@@ -15,10 +15,10 @@ from nasjax import spaces
 from nasjax.base import InputError
 from nasjax.genotype import (
     Genotype,
-    derive,
     format_arch_str,
     parse_arch_str,
 )
+from nasjax.spaces import derive
 
 DARTS, NB201 = spaces.darts(), spaces.nasbench201()
 

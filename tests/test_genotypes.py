@@ -7,7 +7,7 @@ import re
 import jax
 import pytest
 
-from nasjax import genotypes, network
+from nasjax import genotypes, network, operations
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
 
@@ -175,7 +175,7 @@ def test_every_cell_cites_its_paper_and_is_named_once():
         assert getattr(genotypes, name) is genotype
         assert "arXiv" in genotype.source
         for cell in genotype.cells.values():
-            assert {operation for operation, _ in cell} <= set(network.OPERATIONS)
+            assert {operation for operation, _ in cell} <= set(operations.OPERATIONS)
     cells = {g._replace(source="") for g in genotypes.GENOTYPES.values()}
     assert len(cells) == len(genotypes.GENOTYPES)
 

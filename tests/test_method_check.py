@@ -13,7 +13,7 @@ from nasjax.methods import Candidates, Method, darts
 from nasjax.methods.base import normal_alpha
 from nasjax.methods.check import check_method
 from nasjax.methods.msg_das import add_in_place_distillation, gumbel_paths
-from nasjax.space import check_space
+from nasjax.spaces import check_space
 from tests import searching
 
 EDGES, OPS = 6, 5

@@ -9,7 +9,7 @@ import optax
 import pytest
 import scipy
 
-from nasjax import losses, methods, ops, relaxations, schedules, spaces
+from nasjax import layers, losses, methods, relaxations, schedules, spaces
 from nasjax.architecture import Mixture, Path, to_path
 from nasjax.bilevel import summarise
 from nasjax.data.batches import Batch
@@ -183,11 +183,11 @@ def test_one_graph_of_a_cell_is_the_path_and_the_sum_of_paths(key):
     """On the real operations: of K = 1 the path, of more the sum on every edge."""
     space = catalogue.space()
     template = cell_template(space, channels=4, reduction=False)
-    weights = ops.draw(key, template)
+    weights = layers.draw(key, template)
     x = jax.random.normal(key, (4, 6, 6, 2))
     run = compiled(
         lambda runs: apply_cell(
-            weights, runs, (x,), space=space, reduction=False, context=ops.PLAIN
+            weights, runs, (x,), space=space, reduction=False, context=layers.PLAIN
         )
     )
     alpha = jnp.zeros((3, 4))

@@ -11,9 +11,10 @@ from nasjax import genotypes, network
 from nasjax.base import InputError
 from nasjax.genotype import Genotype
 from nasjax.interop import pytorch
-from nasjax.network import functions, norm
-from nasjax.network.skeleton import Pass, Settings
-from nasjax.network.units import Context
+from nasjax.layers import Context
+from nasjax.layers.running import train_norm, update_running
+from nasjax.network import functions
+from nasjax.network.settings import Pass, Settings
 from tests.compilations import lowered
 
 
@@ -259,11 +260,11 @@ def test_batch_normalisation_is_pytorchs_where_the_mean_dwarfs_the_spread():
     y.backward(torch.from_numpy(g).double().permute(3, 0, 1, 2))
 
     def run(x, scale, offset):
-        return norm.train(x, scale, offset, None)
+        return train_norm(x, scale, offset, None)
 
     (ours, mean, variance), back = jax.vjp(run, x, scale, offset)
     assert_close(ours, y.permute(1, 2, 3, 0), 1e-3)
-    running = norm.update(
+    running = update_running(
         {"mean": jnp.zeros(4), "var": jnp.ones(4)}, {"mean": mean, "var": variance}
     )
     assert_close(running["mean"], layer.running_mean, 1e-5)
@@ -507,7 +508,11 @@ def test_the_module_is_the_functions():
         (cells(), {"num_cells": 2.0}, r"num_cells is 2\.0; it is an integer"),
         (cells(), {"num_classes": True}, "num_classes is True; it is an integer"),
         (cells(), {"dataset": "imagenet", "channels": 5}, "channels is 5; ImageNet's"),
-        (NB201, {"dataset": "imagenet"}, "NAS-Bench-201 has no network for dataset"),
+        (
+            NB201,
+            {"dataset": "imagenet"},
+            "nasbench201 has no network for dataset",
+        ),
         (NB201, {"auxiliary": True}, "has no auxiliary head"),
         (Genotype(), {}, r"genotype\.normal has 0 edges; a node has two"),
         (cells(reduce=ONE[:1]), {}, r"genotype\.reduce has 1 edges; a node has two"),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasjax import ops, spaces
+from nasjax import layers, operations, spaces
 
 CHANNELS, BATCH = 4, 3
 CASES = [
@@ -25,10 +25,10 @@ OPTIONS = {"xla_backend_optimization_level": 0}
 
 def draw(operation, stride, seed=0):
     template = {
-        name: ops.kernel(*shape)
+        name: layers.kernel(*shape)
         for name, shape in operation.shapes(CHANNELS, stride).items()
     }
-    return ops.draw(jax.random.key(seed), template) if template else {}
+    return layers.draw(jax.random.key(seed), template) if template else {}
 
 
 def there(module):
@@ -85,7 +85,7 @@ def test_values_and_gradients_are_pytorchs(space, operation, stride):
 
     def run(weights, x, cotangent):
         value, pull = jax.vjp(
-            lambda w, x: operation.apply(w, x, stride, ops.Context()), weights, x
+            lambda w, x: operation.apply(w, x, stride, layers.Context()), weights, x
         )
         return value, *pull(cotangent)
 
@@ -114,7 +114,7 @@ def test_macs_are_those_of_the_convolutions_that_run(space, operation, stride):
         if isinstance(layer, torch.nn.Conv2d):
             layer.register_forward_hook(hook)
     module(torch.zeros(2, CHANNELS, 8, 6, dtype=torch.float64))
-    macs = operation.macs(CHANNELS, 8 // stride, 6 // stride, stride)
+    macs = operation.macs(CHANNELS, (8, 6), stride)
     assert macs == count
     assert isinstance(macs, int)
 
@@ -129,7 +129,7 @@ def test_odd_sizes_are_rounded_up_and_context_changes_nothing(space, operation, 
     uses_form = any(name.startswith("depthwise") for name in weights)
     values = [
         jax.jit(
-            lambda w, x, form=form: operation.apply(w, x, stride, ops.Context(form)),
+            lambda w, x, form=form: operation.apply(w, x, stride, layers.Context(form)),
             compiler_options=OPTIONS,
         )(weights, x)
         for form in (forms if uses_form else forms[:1])
@@ -147,7 +147,7 @@ def test_devices_that_normalise_together_give_what_one_gives(space, operation, s
     scale = np.array([1.0, 5.0, 1.0, 5.0])  # parts of the batch are not alike
     x = jnp.asarray(scale * rng.normal(size=(CHANNELS, 4, 4, 4)), jnp.float32)
     together, alone = (
-        ops.Context(axis_name="devices", synchronised=flag) for flag in (True, False)
+        layers.Context(axis_name="devices", synchronised=flag) for flag in (True, False)
     )
 
     def spread(context):
@@ -159,10 +159,10 @@ def test_devices_that_normalise_together_give_what_one_gives(space, operation, s
         y = jax.jit(mapped, compiler_options=OPTIONS)(weights, parts)
         return jnp.stack([y[0], y[1]], axis=-1).reshape(*y.shape[1:-1], -1)
 
-    whole = operation.apply(weights, x, stride, ops.PLAIN)
+    whole = operation.apply(weights, x, stride, layers.PLAIN)
     np.testing.assert_allclose(spread(together), whole, rtol=0, atol=2e-5)
     plain = operation.name in ("none", "skip_connect") and stride == 1
-    plain |= operation in (ops.PLAIN_AVG_POOL_3X3, ops.NONE)
+    plain |= operation in (operations.PLAIN_AVG_POOL_3X3, operations.NONE)
     apart = float(jnp.abs(spread(alone) - whole).max())
     assert (apart < 2e-5) if plain else (apart > 0.1)
 
@@ -172,7 +172,7 @@ def test_only_none_is_zero(space, operation, stride):
     x = jnp.asarray(
         np.random.default_rng(0).normal(size=(CHANNELS, 4, 4, BATCH)), jnp.float32
     )
-    y = operation.apply(draw(operation, stride), x, stride, ops.Context())
+    y = operation.apply(draw(operation, stride), x, stride, layers.Context())
     assert operation.is_zero == (operation.name == "none") == (not np.any(y))
 
 
@@ -192,22 +192,23 @@ def test_a_factorized_reduction_of_odd_sizes_pads_the_shifted_half():
     mean = halves.mean(axis=(1, 2, 3), keepdims=True)
     spread = np.sqrt(halves.var(axis=(1, 2, 3), keepdims=True) + 1e-5)
     weights = {"even": jnp.asarray(even, "f4"), "odd": jnp.asarray(odd, "f4")}
-    value = ops.factorized_reduce(weights, jnp.asarray(x, "f4"))
+    halve = operations.chain("halve", layers.FACTORIZED_REDUCE)
+    value = halve.apply(weights, jnp.asarray(x, "f4"), 2, layers.PLAIN)
     np.testing.assert_allclose(value, (halves - mean) / spread, rtol=0, atol=2e-5)
 
 
 def test_an_odd_number_of_channels_is_split_in_two_halves():
-    shapes = ops.factorized_reduce_shapes(3, 5)
+    shapes = layers.FACTORIZED_REDUCE.shapes(3, 5)
     assert shapes == {"even": (2, 3), "odd": (3, 3)}
 
 
 def test_draws_are_uniform_within_one_over_the_root_of_the_fan_in():
     template = {
-        "dense": ops.kernel(64, 16, 3, 3),
-        "stack": ops.kernel(32, 8, stack=(5, 4)),
-        "one": ops.Constant((3,), 1.0),
+        "dense": layers.kernel(64, 16, 3, 3),
+        "stack": layers.kernel(32, 8, stack=(5, 4)),
+        "one": layers.Constant((3,), 1.0),
     }
-    drawn = ops.draw(jax.random.key(0), template)
+    drawn = layers.draw(jax.random.key(0), template)
     for name, fan_in in (("dense", 16 * 9), ("stack", 8)):
         values = np.asarray(drawn[name])
         assert values.shape == template[name].shape
@@ -219,5 +220,5 @@ def test_draws_are_uniform_within_one_over_the_root_of_the_fan_in():
         assert abs(unit.mean()) < 0.03
     np.testing.assert_array_equal(drawn["one"], np.ones(3))
     assert np.asarray(drawn["stack"]).std(axis=(0, 1)).min() > 0  # not one kernel
-    other = ops.draw(jax.random.key(1), template)
+    other = layers.draw(jax.random.key(1), template)
     assert (np.asarray(other["dense"]) != np.asarray(drawn["dense"])).mean() > 0.99

@@ -14,8 +14,9 @@ from hypothesis.extra import numpy as arrays
 from nasjax import schedules, spaces, teachers
 from nasjax.base import InputError
 from nasjax.data.batches import epoch_order, slots, split_half
-from nasjax.genotype import Genotype, derive, format_arch_str, parse_arch_str
+from nasjax.genotype import Genotype, format_arch_str, parse_arch_str
 from nasjax.runtime.workdir import safe_name
+from nasjax.spaces import derive
 
 settings.register_profile("nasjax", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("nasjax")

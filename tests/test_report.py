@@ -13,9 +13,10 @@ import pytest
 
 from nasjax import spaces, tabular
 from nasjax.base import InputError
-from nasjax.genotype import Genotype, derive
+from nasjax.genotype import Genotype
 from nasjax.report import write_report
 from nasjax.report.workdir import read_run
+from nasjax.spaces import derive
 from nasjax.tabular import Lookup
 
 EPOCHS = 4

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasjax.genotype import parse_arch_str
+from nasjax.genotype import DiscreteCell, Genotype, read_cell
 from nasjax.report import draw_cell
 from nasjax.report.drawing.layered import layout
 
@@ -36,10 +36,20 @@ AMOEBA = (
     ("skip_connect", 0),
     ("avg_pool_3x3", 1),
 )
-NAS_BENCH = parse_arch_str(
-    "|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|avg_pool_3x3~1|none~2|"
+NAS_BENCH = Genotype(
+    arch_str=(
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|"
+        "+|skip_connect~0|avg_pool_3x3~1|none~2|"
+    )
 )
 OPERATIONS = ("none", "skip_connect", "max_pool_3x3", "sep_conv_3x3", "odd_one")
+
+
+def darts_cell(edges, concat=()):
+    return read_cell(Genotype(normal=tuple(edges), normal_concat=concat), "normal")
+
+
+NAS_CELL = read_cell(NAS_BENCH, "cell")
 
 
 def _parsed(svg):
@@ -117,16 +127,14 @@ def _check(svg, num_edges, num_states):
 
 
 @pytest.mark.parametrize(
-    ("edges", "num_inputs", "num_states"),
-    [(DARTS_V2, 2, 7), (AMOEBA, 2, 8), (NAS_BENCH, 1, 4)],
+    ("cell", "num_states"),
+    [(darts_cell(DARTS_V2), 7), (darts_cell(AMOEBA), 8), (NAS_CELL, 4)],
 )
-def test_nothing_overlaps_and_every_edge_is_drawn(edges, num_inputs, num_states):
-    root = _check(
-        draw_cell(edges, num_inputs=num_inputs, title="a cell"), len(edges), num_states
-    )
+def test_nothing_overlaps_and_every_edge_is_drawn(cell, num_states):
+    root = _check(draw_cell(cell, title="a cell"), len(cell.edges), num_states)
     words = [element.text for element in root.iter(SVG + "text")]
-    for operation in {operation for operation, _ in edges}:
-        expected = sum(name == operation for name, _ in edges)
+    for operation in {operation for operation, *_ in cell.edges}:
+        expected = sum(name == operation for name, *_ in cell.edges)
         assert words.count(operation) == expected
 
 
@@ -143,12 +151,14 @@ def _two_input_cells(draw):
 @settings(max_examples=60, deadline=None)
 @given(_two_input_cells())
 def test_no_cell_of_the_darts_family_overlaps(edges):
-    svg = draw_cell(edges, num_inputs=2, title="t")
-    _check(svg, len(edges), 3 + len(edges) // 2)
+    svg = draw_cell(darts_cell(edges), title="t")
+    nodes = len(edges) // 2
+    # An output of one node is that node, with nothing to join.
+    _check(svg, len(edges), 2 + nodes + (nodes > 1))
 
 
 def test_arrows_join_the_states_they_name():
-    root = _check(draw_cell(NAS_BENCH, num_inputs=1, title="t"), 6, 4)
+    root = _check(draw_cell(NAS_CELL, title="t"), 6, 4)
     states = _boxes(root, "state")
     described = root.find(SVG + "desc").text.split("; ")
     assert described[0] == "0 to 1: nor_conv_3x3"
@@ -165,7 +175,7 @@ def test_arrows_join_the_states_they_name():
 
 
 def test_none_is_dashed_and_kinds_have_their_colours():
-    root, *_ = _parsed(draw_cell(NAS_BENCH, num_inputs=1, title="t"))
+    root, *_ = _parsed(draw_cell(NAS_CELL, title="t"))
     dashed = [e for e in _of_class(root, "path", "edge") if e.get("stroke-dasharray")]
     assert len(dashed) == 2
     colours = {e.get("class") for e in _of_class(root, "path", "edge")}
@@ -173,33 +183,33 @@ def test_none_is_dashed_and_kinds_have_their_colours():
 
 
 def test_the_output_joins_what_concat_says():
-    all_nodes, *_ = _parsed(draw_cell(AMOEBA, num_inputs=2, title="t"))
+    all_nodes, *_ = _parsed(draw_cell(darts_cell(AMOEBA), title="t"))
     assert len(_of_class(all_nodes, "path", "concat")) == 5
-    some, *_ = _parsed(draw_cell(AMOEBA, num_inputs=2, title="t", concat=[4, 5, 6]))
+    some, *_ = _parsed(draw_cell(darts_cell(AMOEBA, (4, 5, 6)), title="t"))
     assert len(_of_class(some, "path", "concat")) == 3
 
 
 def test_long_and_hostile_names_stay_inside_and_escaped():
     name = '<script>&"attention_with_a_long_name'
-    svg = draw_cell(((name, 0), ("a", 1)), num_inputs=2, title="<b>")
+    svg = draw_cell(darts_cell(((name, 0), ("a", 1))), title="<b>")
     assert "<script" not in svg
-    root = _check(svg, 2, 4)
+    root = _check(svg, 2, 3)
     assert name in [element.text for element in root.iter(SVG + "text")]
     widths = [x1 - x0 for x0, _, x1, _ in _boxes(root, "label")]
     assert min(widths) > 6.6 * len(name)
 
 
 @pytest.mark.parametrize(
-    ("edges", "num_inputs", "message"),
+    ("edges", "message"),
     [
-        ((), 2, "at least one edge"),
-        ((("none", 2), ("none", 0)), 2, "edge 0 leaves state 2"),
-        ((("none", 0), ("none", 1)), 1, "edge 1 leaves state 1"),
+        ((), "at least one edge"),
+        ((("none", 2, 2), ("none", 0, 2)), "edge 0 leaves state 2"),
+        ((("none", 0, 1), ("none", 1, 1)), "edge 1 leaves state 1"),
     ],
 )
-def test_impossible_cells_are_refused(edges, num_inputs, message):
+def test_impossible_cells_are_refused(edges, message):
     with pytest.raises(ValueError, match=message):
-        draw_cell(edges, num_inputs=num_inputs, title="t")
+        draw_cell(DiscreteCell(edges, (2,)), title="t")
 
 
 def test_layout_untangles_a_crossing():

@@ -11,13 +11,14 @@ import pytest
 from rich.console import Console
 
 from nasjax import genotypes, spaces
-from nasjax.genotype import derive
+from nasjax.genotype import Genotype, read_cell
 from nasjax.report import draw_cell, write_report
 from nasjax.report.forms import cells_of, to_markdown
 from nasjax.report.study import Outcome, tabulate
 from nasjax.runtime import environment
 from nasjax.runtime.progress import ConsoleProgress
 from nasjax.runtime.workdir import Workdir
+from nasjax.spaces import derive
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -34,7 +35,7 @@ def report(folder) -> str:
 def test_a_drawing_numbers_its_states_as_the_genotype_does():
     """Inputs 0 and 1, nodes from 2 on: as ``(operation, source)`` and ``3←2``."""
     cell = genotypes.DARTS_V2.normal
-    root = ET.fromstring(draw_cell(cell, num_inputs=2, title="t"))
+    root = ET.fromstring(draw_cell(read_cell(genotypes.DARTS_V2, "normal"), title="t"))
     heads = [e for e in root.iter(SVG + "text") if e.get("class") == "head"]
     names = ["".join(e.itertext()) for e in heads]
     assert names == ["t", "0", "1", "2", "3", "4", "5", "ck"]
@@ -43,9 +44,8 @@ def test_a_drawing_numbers_its_states_as_the_genotype_does():
         f"{source} to {2 + place // 2}: {operation}"
         for place, (operation, source) in enumerate(cell)
     ]
-    one = ET.fromstring(
-        draw_cell((("a", 0), ("b", 0), ("c", 1)), num_inputs=1, title="t")
-    )
+    small = Genotype("nasbench201", arch_str="|a~0|+|b~0|c~1|")
+    one = ET.fromstring(draw_cell(read_cell(small, "cell"), title="t"))
     heads = [e.text for e in one.iter(SVG + "text") if e.get("class") == "head"]
     assert heads == ["t", "0", "1", "2"]
 

@@ -219,7 +219,7 @@ def test_the_budget_is_told_before_the_first_step(finished):
         ),
         (
             [f"--genotype={CELL}", QUICK, "--config.train.auxiliary_weight=0.4"],
-            "a network of NAS-Bench-201 has no auxiliary head",
+            "a network of the space nasbench201 has no auxiliary head",
         ),
         (
             ["--genotype=DARTS_V2", "--config.train.auxiliary_weight=0.4"],

@@ -14,8 +14,9 @@ from tensorboardX.proto import event_pb2
 
 from nasjax import spaces
 from nasjax.base import InputError, RunError
-from nasjax.genotype import Genotype, derive
+from nasjax.genotype import Genotype
 from nasjax.runtime.workdir import Workdir, differences, safe_name, write_atomically
+from nasjax.spaces import derive
 from tests.launching import ROOT, environment
 
 CONFIG = {"seed": 0, "data": {"name": "digits"}, "search": {"epochs": 2}}

@@ -14,7 +14,7 @@ import jaxlib
 import pytest
 
 from experiments.launch import xla_flags
-from nasjax import layers, ops, spaces
+from nasjax import layers, spaces
 
 _SPACES = ("darts", "nasbench201")
 _SHAPE = (8, 16, 16, 4)
@@ -51,7 +51,7 @@ def all_passes() -> dict[str, int]:
 
                 def run(weights, x, op=op, stride=stride):
                     y, pull = jax.vjp(
-                        lambda w, x: op.apply(w, x, stride, ops.PLAIN), weights, x
+                        lambda w, x: op.apply(w, x, stride, layers.PLAIN), weights, x
                     )
                     return y, pull(jnp.sin(y))
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from nasjax.genotype import derive
-from nasjax.space import SearchSpace
+from nasjax.spaces import derive
+from nasjax.spaces.base import SearchSpace
 
 
 def edge_entropy(strengths: Any) -> np.ndarray:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nasjax.analysis.discretization import kept_edges
-from nasjax.genotype import Genotype
+from nasjax.genotype import Genotype, read_cell
+from nasjax.spaces import SPACES
 
 
 def collapse_reasons(
@@ -24,9 +24,9 @@ def collapse_reasons(
     Args:
       genotype: what was found.
       eigenvalues: (epoch, dominant eigenvalue) in the course of the search.
-      most_skips: that a cell may have; None for 2 in the DARTS family (P-DARTS keeps
-        as many, DARTS+, arXiv 1909.06035, stops at them; STC-NAS Fig. 8) and half of
-        the edges in NAS-Bench-201.
+      most_skips: that a cell may have; None for as many as a node keeps edges (2 in
+        the DARTS space: P-DARTS keeps as many, DARTS+, arXiv 1909.06035, stops at them;
+        STC-NAS Fig. 8), and in a space that keeps all, as NAS-Bench-201, half of them.
 
     >>> collapse_reasons(
     ...     Genotype("nasbench201", arch_str="|skip_connect~0|+|none~0|skip_connect~1|")
@@ -39,7 +39,7 @@ def collapse_reasons(
         spoken = "cell" if name == "cell" else f"{name} cell"
         limit = most_skips
         if limit is None:
-            limit = len(cell) // 2 if genotype.arch_str else 2
+            limit = _kept(genotype) or len(cell) // 2
         skips = genotype.skip_connects[name]
         searched = name != "reduce"
         if searched and skips > limit:
@@ -62,16 +62,21 @@ def collapse_reasons(
     return reasons
 
 
+def _kept(genotype: Genotype) -> int | None:
+    """How many edges a node of its space keeps; None for all, or where unknown."""
+    known = SPACES.get(genotype.space)
+    return None if known is None else known().edges_per_node
+
+
 def _reaches_output(genotype: Genotype, cell_type: str) -> bool:
     """Whether any node that the cell returns gets something from its inputs."""
-    reached = {0} if genotype.arch_str else {0, 1}
-    last = 0
-    for operation, (source, target) in kept_edges(genotype, cell_type):
+    edges, output = read_cell(genotype, cell_type)
+    inputs = set(range(edges[0][-1]))  # every node has an edge
+    reached = set(inputs)
+    for operation, source, target in edges:
         if source in reached and operation != "none":
             reached.add(target)
-        last = target
-    # NAS-Bench-201 returns its last node, a DARTS cell all of them.
-    return last in reached if genotype.arch_str else len(reached) > 2
+    return bool((reached - inputs) & set(output))
 
 
 def eigenvalue_rise(

@@ -33,9 +33,10 @@ from nasjax.analysis.ranking import kendall_tau
 from nasjax.analysis.sharpness import ValueAndGradient, ball_sharpness, loss_drop
 from nasjax.base import Array, Tree
 from nasjax.bilevel import SearchState, summarise
-from nasjax.genotype import Genotype, derive
+from nasjax.genotype import Genotype
 from nasjax.search.program import Search
 from nasjax.search.running import Analysis
+from nasjax.spaces import derive
 from nasjax.teachers import Ring
 
 

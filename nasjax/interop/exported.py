@@ -13,7 +13,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from nasjax.base import Array, InputError, Tree
 from nasjax.genotype import Genotype
 from nasjax.interop import unsafe
 from nasjax.interop.images import Images, check_fed, from_json, to_json
+from nasjax.network.settings import NetworkSizes
 
 #: Where an exported network may run, as JAX names it.
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -37,31 +38,25 @@ def save(
     variables: Tree,
     genotype: Genotype,
     *,
-    dataset: str,
-    channels: int,
-    num_cells: int,
-    num_classes: int,
     images: Images | None = None,
     normalise: bool = False,
     image_shape: tuple[int, int, int] = (32, 32, 3),
     platforms: Sequence[str] | None = None,
+    **sizes: Unpack[NetworkSizes],
 ) -> None:
     """Write `network.apply` of trained variables, for any batch size.
 
     Args:
       path: of the file.
       variables: of `network.init`.
-      genotype: as for `network.apply`, and so are the next.
-      dataset: likewise.
-      channels: likewise.
-      num_cells: likewise.
-      num_classes: likewise.
+      genotype: as for `network.apply`.
       images: which the network takes, as `trained.load` tells; None where that is
         not known, and then `load` cannot check what it is fed.
       normalise: put the normalisation into the program, which then takes pixels
         0..255 as uint8 and nothing else.
       image_shape: ``(H, W, channels)`` of an image, where ``images`` does not say it.
       platforms: to run on, of `PLATFORMS`; None for this one.
+      **sizes: as for `network.apply`.
 
     Raises:
       InputError: variables of another network, an unknown platform, a normalisation
@@ -78,15 +73,7 @@ def save(
     def run(fed: Array) -> Array:
         if normalise and images is not None:
             fed = images.normalise(fed)
-        return network.apply(
-            variables,
-            fed,
-            genotype,
-            dataset=dataset,
-            channels=channels,
-            num_cells=num_cells,
-            num_classes=num_classes,
-        )
+        return network.apply(variables, fed, genotype, **sizes)
 
     if images is not None:
         image_shape = images.check().shape

@@ -2,22 +2,26 @@
 
 The names and shapes are those of the network classes that the DARTS authors
 published, and most codes built on them use (P-DARTS, PC-DARTS, …); for NAS-Bench-201
-those of the benchmark's own network. Kernels are OIHW, linear layers ``[out, in]``.
+those of the benchmark's own network. They follow from a space's plan and from its
+operations. Kernels are OIHW, linear layers ``[out, in]``.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nasjax import layers
 from nasjax.base import InputError, Tree
 from nasjax.genotype import Genotype
-from nasjax.network import darts, functions, nasbench201, operations, units
+from nasjax.layers import Unit
+from nasjax.network import functions
+from nasjax.network.body import INPUTS, Skeleton, runs_of
 from nasjax.network.cell import Graph
-from nasjax.network.skeleton import DATASETS, Settings
-from nasjax.network.units import Unit
+from nasjax.network.settings import NetworkSizes, Settings
+from nasjax.spaces import CellPlan
 
 #: What PyTorch counts beside the running averages; nothing here needs it.
 _IGNORED = "num_batches_tracked"
@@ -46,39 +50,28 @@ def from_state_dict(
     state_dict: Mapping[str, Any],
     genotype: Genotype,
     *,
-    dataset: str,
-    channels: int,
-    num_cells: int,
-    num_classes: int,
     auxiliary: bool = False,
+    **sizes: Unpack[NetworkSizes],
 ) -> dict[str, Tree]:
     """Variables of `network.apply` from a checkpoint's arrays.
 
     Args:
       state_dict: ``{name: array}``, arrays of NumPy or PyTorch;
         ``num_batches_tracked`` is ignored.
-      genotype: of the DARTS family or of NAS-Bench-201.
-      dataset: as for `network.init`, and so are the rest.
-      channels: C of the first cells.
-      num_cells: L; for NAS-Bench-201 the cells a stage, N.
-      num_classes: Y.
+      genotype: of a space of `spaces.SPACES`.
       auxiliary: whether the checkpoint has an auxiliary head.
+      **sizes: as for `network.init`.
 
     Raises:
       InputError: an entry that is missing, not known, of another shape or no array
         of numbers; a genotype, data set or size that makes no network.
     """
     given = {k: v for k, v in state_dict.items() if not k.endswith(_IGNORED)}
-    stem = "stem0.0.weight" if dataset == "imagenet" else "stem.0.weight"
+    stem = "stem0.0.weight" if sizes["dataset"] == "imagenet" else "stem.0.weight"
     shape = np.shape(given.get(stem, ()))
+    image_channels = shape[1] if len(shape) == 4 else 3
     settings = Settings(
-        genotype,
-        dataset,
-        channels,
-        num_cells,
-        num_classes,
-        auxiliary,
-        shape[1] if len(shape) == 4 else 3,
+        genotype, **sizes, auxiliary=auxiliary, image_channels=image_channels
     )
     variables = _empty(settings)
     known = {entry.name: entry for entry in entries(settings)}
@@ -104,22 +97,16 @@ def to_state_dict(
     variables: Tree,
     genotype: Genotype,
     *,
-    dataset: str,
-    channels: int,
-    num_cells: int,
-    num_classes: int,
     auxiliary: bool = False,
+    **sizes: Unpack[NetworkSizes],
 ) -> dict[str, np.ndarray]:
     """A checkpoint's arrays from variables; the inverse of `from_state_dict`.
 
     Args:
       variables: of `network.init`.
-      genotype: as for `from_state_dict`, and so are the rest.
-      dataset: likewise.
-      channels: likewise.
-      num_cells: likewise.
-      num_classes: likewise.
-      auxiliary: likewise.
+      genotype: as for `from_state_dict`.
+      auxiliary: whether the variables have an auxiliary head.
+      **sizes: as for `from_state_dict`.
 
     Returns:
       ``{name: float32 array}``, as PyTorch's ``load_state_dict`` takes them.
@@ -127,14 +114,7 @@ def to_state_dict(
     Raises:
       InputError: variables of another network.
     """
-    settings = functions.settings_of(
-        variables,
-        genotype,
-        dataset=dataset,
-        channels=channels,
-        num_cells=num_cells,
-        num_classes=num_classes,
-    )
+    settings = functions.settings_of(variables, genotype, **sizes)
     if settings.auxiliary != auxiliary:
         has = "have an" if settings.auxiliary else "have no"
         raise InputError(f"variables {has} auxiliary head; auxiliary is {auxiliary}")
@@ -148,15 +128,23 @@ def to_state_dict(
 
 def entries(settings: Settings) -> Iterator[Entry]:
     """Every array of the checkpoint of a network."""
-    if settings.genotype.arch_str:
-        yield from _nasbench201_entries(settings)
-    else:
-        yield from _darts_entries(settings)
-    for own, theirs in (("kernel", "weight"), ("bias", "bias")):
-        yield Entry(f"classifier.{theirs}", ("params", "head", own), ())
+    built = functions.skeleton(settings)
+    for place, names in enumerate(built.plan.stem.modules):
+        yield from _unit_entries(layers.CONV_3X3, names, ("stem", place))
+    yield from _body_entries(built)
+    if built.plan.last_norm:
+        yield from _norm_entries("lastact.0", ("last",))
+    if settings.auxiliary:
+        yield from _auxiliary_entries(imagenet=settings.stem == "imagenet")
+    yield from _head_entries("classifier", ("params", "head"))
 
 
 # --- the names ------------------------------------------------------------------
+
+
+def _head_entries(name: str, path: tuple[str | int, ...]) -> Iterator[Entry]:
+    for own, theirs in (("kernel", "weight"), ("bias", "bias")):
+        yield Entry(f"{name}.{theirs}", (*path, own), ())
 
 
 def _norm_entries(
@@ -169,69 +157,73 @@ def _norm_entries(
 
 def _unit_entries(
     unit: Unit,
-    names: list[str],
+    names: Sequence[str],
     path: tuple[str | int, ...],
     at: tuple[int, ...] = (),
 ) -> Iterator[Entry]:
     """Kernels and normalisation of a unit; ``names``: of its layers but the ReLU."""
-    *layers, last = names
-    for kernel, name in zip(unit.shapes(2, 2), layers, strict=True):
+    *kernels, last = names
+    for kernel, name in zip(unit.shapes(2, 2), kernels, strict=True):
         yield Entry(f"{name}.weight", ("params", *path, kernel), at)
     yield from _norm_entries(last, path, at)
 
 
 def _unit_names(unit: Unit, prefix: str, *, first: int = 0) -> list[str]:
-    """Names of a unit's layers: by their place, or those of a factorized reduce."""
-    if unit is units.FACTORIZED_REDUCE:
-        return [f"{prefix}.{name}" for name in ("conv_1", "conv_2", "bn")]
+    """Names of a unit's layers: its own, or by their place after the ReLU."""
     count = len(unit.shapes(2, 2)) + 1
-    return [f"{prefix}.{first + 1 + layer}" for layer in range(count)]
+    places = [str(first + 1 + layer) for layer in range(count)]
+    return [f"{prefix}.{name}" for name in unit.modules or places]
+
+
+def _body_entries(built: Skeleton) -> Iterator[Entry]:
+    """Cells and blocks, numbered as one list."""
+    place, seen = 0, {"cells": 0, "residuals": 0}
+    for run in runs_of(built.plan):
+        name = "cells" if isinstance(run.part, CellPlan) else "residuals"
+        path = name, seen[name]
+        seen[name] += 1
+        for own in range(run.length):
+            if isinstance(run.part, CellPlan):
+                yield from _cell_entries(built, run.part, f"cells.{place}", path, own)
+            else:
+                yield from _residual_entries(f"cells.{place}", path)
+            place += 1
+
+
+def _residual_entries(name: str, path: tuple[str | int, ...]) -> Iterator[Entry]:
+    for own, theirs in (("first", "conv_a"), ("second", "conv_b")):
+        names = _unit_names(layers.CONV_3X3, f"{name}.{theirs}.op")
+        yield from _unit_entries(layers.CONV_3X3, names, (*path, own))
+    yield Entry(f"{name}.downsample.1.weight", ("params", *path, "shortcut"), ())
 
 
 def _cell_entries(
+    built: Skeleton, cell: CellPlan, name: str, path: tuple[str | int, ...], own: int
+) -> Iterator[Entry]:
+    """A cell, the ``own``-th of its run of equal cells."""
+    for place, (key, source) in enumerate(zip(INPUTS, cell.inputs, strict=False)):
+        prefix = f"{name}.preprocess{place}" + ("" if source.unit.modules else ".op")
+        names = _unit_names(source.unit, prefix)
+        yield from _unit_entries(source.unit, names, (*path, key), (own,))
+    edges = (*path, "edges") if cell.inputs else path
+    prefix = f"{name}.{built.plan.edges_module}"
+    yield from _edge_entries(built.graphs[cell.kind], prefix, edges, own)
+
+
+def _edge_entries(
     graph: Graph, prefix: str, path: tuple[str | int, ...], own: int
 ) -> Iterator[Entry]:
     """Operations of a cell, the ``own``-th of its run of equal cells."""
     for position, edge in enumerate(graph.edges):
-        first = 0
+        operation, first = edge.operation, 0
         name = f"{prefix}.{position}"
-        if edge.operation not in ("conv_7x1_1x7", "skip_connect"):
-            name += ".op"
-        chain = operations.chain(edge.operation, edge.stride)
-        for link, unit in enumerate(chain):
+        name += f".{operation.module}" if operation.module else ""
+        for link, unit in enumerate(operation.chain(edge.stride)):
             names = _unit_names(unit, name, first=first)
             first += 1 + len(names)
             yield from _unit_entries(
-                unit, names, (*path, edge.operation, link), (own, edge.slot)
+                unit, names, (*path, operation.name, link), (own, edge.slot)
             )
-
-
-def _darts_entries(settings: Settings) -> Iterator[Entry]:
-    stems = [["stem.0", "stem.1"]]
-    if DATASETS[settings.dataset].imagenet:
-        stems = [["stem0.0", "stem0.1"], ["stem0.3", "stem0.4"], ["stem1.1", "stem1.2"]]
-    for place, names in enumerate(stems):
-        yield from _unit_entries(units.dense(3), names, ("stem", place))
-    index = 0
-    for place, run in enumerate(darts.runs(darts.plan(settings))):
-        for own in range(run.length):
-            yield from _darts_cell_entries(run.cell, index, ("cells", place), own)
-            index += 1
-    if settings.auxiliary:
-        yield from _auxiliary_entries(imagenet=DATASETS[settings.dataset].imagenet)
-
-
-def _darts_cell_entries(
-    cell: darts.CellPlan, index: int, path: tuple[str | int, ...], own: int
-) -> Iterator[Entry]:
-    """The ``index``-th cell, the ``own``-th of its run of equal cells."""
-    name = f"cells.{index}.preprocess0"
-    unit = cell.before[0]
-    names = _unit_names(unit, name if unit is units.FACTORIZED_REDUCE else f"{name}.op")
-    yield from _unit_entries(unit, names, (*path, "before"), (own,))
-    names = _unit_names(units.POINTWISE, f"cells.{index}.preprocess1.op")
-    yield from _unit_entries(units.POINTWISE, names, (*path, "previous"), (own,))
-    yield from _cell_entries(cell.graph, f"cells.{index}._ops", (*path, "edges"), own)
 
 
 def _auxiliary_entries(*, imagenet: bool) -> Iterator[Entry]:
@@ -241,30 +233,7 @@ def _auxiliary_entries(*, imagenet: bool) -> Iterator[Entry]:
     yield Entry(f"{name}.5.weight", (*path, "second", "kernel"), ())
     if not imagenet:
         yield from _norm_entries(f"{name}.6", ("auxiliary", "second"))
-    for own, theirs in (("kernel", "weight"), ("bias", "bias")):
-        yield Entry(f"auxiliary_head.classifier.{theirs}", (*path, "head", own), ())
-
-
-def _nasbench201_entries(settings: Settings) -> Iterator[Entry]:
-    yield from _unit_entries(units.dense(3), ["stem.0", "stem.1"], ("stem", 0))
-    graph = nasbench201.graph(settings.genotype.arch_str)
-    place = 0
-    for stage in range(nasbench201.NUM_STAGES):
-        if stage:
-            for own, theirs in (("first", "conv_a"), ("second", "conv_b")):
-                names = _unit_names(units.POINTWISE, f"cells.{place}.{theirs}.op")
-                yield from _unit_entries(
-                    units.dense(3), names, ("residuals", stage - 1, own)
-                )
-            path = ("params", "residuals", stage - 1, "shortcut")
-            yield Entry(f"cells.{place}.downsample.1.weight", path, ())
-            place += 1
-        for index in range(settings.num_cells):
-            yield from _cell_entries(
-                graph, f"cells.{place}.layers", ("cells", stage), index
-            )
-            place += 1
-    yield from _norm_entries("lastact.0", ("last",))
+    yield from _head_entries("auxiliary_head.classifier", (*path, "head"))
 
 
 # --- the arrays -----------------------------------------------------------------
@@ -272,11 +241,10 @@ def _nasbench201_entries(settings: Settings) -> Iterator[Entry]:
 
 def _empty(settings: Settings) -> dict[str, Tree]:
     """Variables of zeros, on the host."""
-    parts = functions.skeleton(settings)
     return jax.tree.map(
         lambda leaf: np.zeros(leaf.shape, np.float32),
-        {"params": parts.params, "batch_stats": parts.stats},
-        is_leaf=functions.is_template,
+        functions.skeleton(settings).templates,
+        is_leaf=layers.is_template,
     )
 
 

@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from nasjax.genotype import Genotype
 from nasjax.genotype_text import read_json
 from nasjax.interop import files, pytorch
 from nasjax.interop.images import Images, check_fed, from_json, to_json
+from nasjax.network.settings import NetworkSizes
+from nasjax.spaces import Plan, Sizes, space_of
 
 #: Key of the metadata; one alone, for of several the order in a file is by chance.
 _KEY = "nasjax"
@@ -33,10 +35,10 @@ class Description(NamedTuple):
     """Which network some weights are of; the arguments of `network.apply`.
 
     Attributes:
-      genotype: of the DARTS family or of NAS-Bench-201.
+      genotype: of a space of `spaces.SPACES`.
       dataset: decides the stem.
       channels: C of the first cells.
-      num_cells: L; for NAS-Bench-201 the cells a stage, N.
+      num_cells: L; of a space of stages the cells per stage, N.
       num_classes: Y.
       auxiliary: whether there is an auxiliary head.
       images: which it takes; None in files that do not say it, as those of other
@@ -51,12 +53,14 @@ class Description(NamedTuple):
     auxiliary: bool = False
     images: Images | None = None
 
-    def sizes(self) -> dict[str, Any]:
+    def sizes(self) -> NetworkSizes:
         """What `network.apply` takes beside the genotype."""
-        return {name: getattr(self, name) for name in _SIZES}
-
-
-_SIZES = ("dataset", "channels", "num_cells", "num_classes")
+        return NetworkSizes(
+            dataset=self.dataset,
+            channels=self.channels,
+            num_cells=self.num_cells,
+            num_classes=self.num_classes,
+        )
 
 
 def save(
@@ -64,11 +68,8 @@ def save(
     variables: Tree,
     genotype: Genotype,
     *,
-    dataset: str,
-    channels: int,
-    num_cells: int,
-    num_classes: int,
     images: Images | None = None,
+    **sizes: Unpack[NetworkSizes],
 ) -> Description:
     """Write trained variables; an auxiliary head in them too.
 
@@ -76,12 +77,9 @@ def save(
       path: ``.safetensors``, or ``.pt`` or ``.pth`` where PyTorch is installed;
         PyTorch's files do not say which network they are of.
       variables: of `network.init`.
-      genotype: as for `network.apply`, and so are the rest.
-      dataset: likewise.
-      channels: likewise.
-      num_cells: likewise.
-      num_classes: likewise.
+      genotype: as for `network.apply`.
       images: which it takes; None where it is not known.
+      **sizes: as for `network.apply`.
 
     Raises:
       InputError: variables of another network, another suffix, or a folder that
@@ -90,9 +88,7 @@ def save(
     auxiliary = isinstance(variables, Mapping) and "auxiliary" in variables.get(
         "params", {}
     )
-    described = Description(
-        genotype, dataset, channels, num_cells, num_classes, auxiliary, images
-    )
+    described = Description(genotype, **sizes, auxiliary=auxiliary, images=images)
     state_dict = pytorch.to_state_dict(
         variables, genotype, **described.sizes(), auxiliary=auxiliary
     )
@@ -155,22 +151,26 @@ def describe(state_dict: Mapping[str, Any], genotype: Genotype) -> Description:
       InputError: no stem, classifier or cells by PyTorch's names.
     """
     imagenet = "stem0.3.weight" in state_dict
-    channels = _first_axis(
-        state_dict, "stem0.3.weight" if imagenet else "stem.0.weight"
-    )
     num_classes = _first_axis(state_dict, "classifier.weight")
+
+    def plan(num_cells: int, channels: int = 2) -> Plan:
+        stem = "imagenet" if imagenet else "cifar"
+        sizes = Sizes(channels, num_cells, num_classes, stem=stem)
+        return space_of(genotype).plan(sizes, lambda kind: 1)
+
+    stem = plan(1).stem
+    channels = _first_axis(state_dict, f"{stem.modules[-1][0]}.weight")
+    per_channel = stem.channels[-1] // 2  # of the stem, whose cells have two
     found = (re.match(r"cells\.(\d+)\.", name) for name in state_dict)
-    num_cells = 1 + max((int(match[1]) for match in found if match), default=-1)
-    if not num_cells:
+    parts = 1 + max((int(match[1]) for match in found if match), default=-1)
+    if not parts:
         raise InputError("the checkpoint has no 'cells.0.…', this network needs them")
-    if genotype.arch_str:
-        # Three stages, a residual block between two.
-        num_cells = max(1, (num_cells - 2) // 3)
-    elif not imagenet:
-        channels = max(1, channels // 3)  # the stem has three times as many
+    counts = range(1, parts + 1)
+    num_cells = next((n for n in counts if len(plan(n).body) >= parts), parts)
     small = "cifar100" if num_classes == 100 else "cifar10"
     dataset = "imagenet" if imagenet else small
     auxiliary = any(name.startswith("auxiliary_head.") for name in state_dict)
+    channels = max(1, channels // per_channel)
     return Description(genotype, dataset, channels, num_cells, num_classes, auxiliary)
 
 

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nasjax import genotype, relaxations
+from nasjax import relaxations, spaces
 from nasjax.architecture import Mixture, Path, to_path, without_drop
 from nasjax.base import Array, Key, Tree
 from nasjax.data.batches import Batch
+from nasjax.genotype import Genotype
 from nasjax.schedules import Schedule
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Architecture
 
 #: Architecture parameters: ``{cell type: [E, O]}``, float32; a method may add arrays
@@ -288,18 +289,18 @@ class Method(NamedTuple):
     candidates: Candidates | None = None
     schedules: Mapping[str, Schedule] = {}
 
-    def derive(self, space: SearchSpace, alpha: Mapping[str, Any]) -> genotype.Genotype:
+    def derive(self, space: SearchSpace, alpha: Mapping[str, Any]) -> Genotype:
         """The genotype alpha stands for, by the method's strengths.
 
         Raises:
           ValueError: alpha is not of the space, or not finite.
         """
-        genotype.check_alpha(space, alpha)
+        spaces.check_alpha(space, alpha)
         arrays = {name: jnp.asarray(values) for name, values in alpha.items()}
         for name, array in arrays.items():  # a method's own arrays too
             if not jnp.isfinite(array).all():
                 raise ValueError(f"alpha[{name!r}] has values that are not finite")
-        return genotype.derive(space, self.strengths(arrays, space))
+        return spaces.derive(space, self.strengths(arrays, space))
 
     def draw(
         self, key: Key, alpha: Alpha, progress: Array, space: SearchSpace

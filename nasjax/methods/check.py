@@ -19,7 +19,7 @@ from nasjax.data.batches import Batch
 from nasjax.methods import shapes
 from nasjax.methods.base import Candidates, Method, Terms, no_snapshots
 from nasjax.methods.check_runs import check_architecture, refusal
-from nasjax.space import SearchSpace, check_space
+from nasjax.spaces.base import SearchSpace, check_space
 from nasjax.supernet import Architecture, Supernet
 
 #: What the step calls each part with.

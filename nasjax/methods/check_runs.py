@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from nasjax.architecture import Drop, Mixture, Path
 from nasjax.methods import shapes
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 
 _RELAXED = "a nasjax.architecture.Mixture or Path for each cell type"
 

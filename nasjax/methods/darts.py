@@ -2,7 +2,7 @@
 
 from nasjax.base import Array, Key
 from nasjax.methods.base import Alpha, Method, normal_alpha, softmax_mixture
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Architecture
 
 

@@ -10,7 +10,7 @@ from nasjax.methods.base import (
     normal_alpha,
     softmax_mixture,
 )
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Architecture
 
 

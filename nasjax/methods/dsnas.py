@@ -7,7 +7,7 @@ from jax import lax
 from nasjax.architecture import Path
 from nasjax.base import Array, Key
 from nasjax.methods.base import Alpha, Method, map_cell_types
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Architecture
 
 

@@ -14,7 +14,7 @@ from nasjax.methods.adding import add_arch_loss
 from nasjax.methods.base import Alpha, Method, Terms, constant_alpha
 from nasjax.methods.stc_nas import derivable
 from nasjax.schedules import Schedule
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Architecture
 
 

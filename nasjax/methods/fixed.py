@@ -10,7 +10,7 @@ from nasjax.architecture import Path
 from nasjax.base import Array, Key, Tree
 from nasjax.genotype import Cell, Genotype
 from nasjax.methods.base import Alpha, Method, Terms
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Architecture, derived_architecture
 
 

@@ -6,7 +6,7 @@ from nasjax.base import Array, Key
 from nasjax.methods.base import Alpha, Method, map_cell_types, normal_alpha
 from nasjax.methods.fixed import with_fixed_cell
 from nasjax.schedules import Schedule
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Architecture
 
 #: What the published code fixes the reduction cell to, in candidates of the DARTS

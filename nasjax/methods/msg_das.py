@@ -25,7 +25,7 @@ from nasjax.methods.base import (
     softmax_mixture,
 )
 from nasjax.schedules import Schedule
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Architecture
 
 #: Folded into a key for DropBlock; far from the numbers a split gives out.

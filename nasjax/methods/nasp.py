@@ -8,7 +8,7 @@ from nasjax import relaxations
 from nasjax.architecture import Mixture, to_path
 from nasjax.base import Array, Key
 from nasjax.methods.base import Alpha, Method, constant_alpha
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Architecture
 
 

@@ -6,7 +6,7 @@ from nasjax import relaxations
 from nasjax.architecture import Mixture
 from nasjax.base import Array, Key
 from nasjax.methods.base import Alpha, Method, normal_alpha
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Architecture
 
 

@@ -16,7 +16,7 @@ from nasjax.methods.base import (
     map_cell_types,
 )
 from nasjax.methods.stc_nas import derivable
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Architecture
 
 

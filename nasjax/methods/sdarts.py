@@ -12,7 +12,7 @@ from nasjax.base import Array, Key, Tree
 from nasjax.methods.base import Alpha, Method, softmax_mixture
 from nasjax.methods.darts import darts
 from nasjax.schedules import Schedule
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Architecture
 
 #: epsilon by epoch in the published code: 0.03 + 0.27 t / T.

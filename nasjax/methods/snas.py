@@ -5,7 +5,7 @@ from nasjax.architecture import Mixture
 from nasjax.base import Array, Key
 from nasjax.methods.base import Alpha, Method, map_cell_types, normal_alpha
 from nasjax.schedules import Schedule
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Architecture
 
 

@@ -19,7 +19,7 @@ from nasjax.base import Array, Key
 from nasjax.methods.adding import add_arch_loss
 from nasjax.methods.base import Alpha, Method, constant_alpha, map_cell_types
 from nasjax.schedules import Schedule
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Architecture
 
 #: How an operation's weight follows from alpha: Eq. 3, and Fig. 6's alternatives.

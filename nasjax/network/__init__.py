@@ -1,7 +1,7 @@
 """Discrete networks: what a search finds, built, counted, run and trained.
 
-Pure functions over plain trees (`init`, `apply`, `train_apply`, `cost`), for cells of
-the DARTS family and of NAS-Bench-201, and the same as a Linen module (`Network`).
+Pure functions over plain trees (`init`, `apply`, `train_apply`, `cost`), for genotypes
+of every space of `spaces.SPACES`, and the same as a Linen module (`Network`).
 """
 
 from nasjax.network.functions import Cost as Cost
@@ -11,5 +11,4 @@ from nasjax.network.functions import cost as cost
 from nasjax.network.functions import init as init
 from nasjax.network.functions import train_apply as train_apply
 from nasjax.network.module import Network as Network
-from nasjax.network.operations import OPERATIONS as OPERATIONS
-from nasjax.network.skeleton import DATASETS as DATASETS
+from nasjax.network.settings import DATASETS as DATASETS

@@ -12,17 +12,20 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from nasjax import layers
 from nasjax.base import Array, Tree
-from nasjax.network import operations, units
-from nasjax.network.skeleton import Pass
-from nasjax.network.units import Context, Size
+from nasjax.genotype import DiscreteCell
+from nasjax.layers import Context, Size
+from nasjax.network.settings import Pass
+from nasjax.operations import Operation, named
+from nasjax.spaces.base import SearchSpace
 
 
 class Edge(NamedTuple):
     """An edge of a cell.
 
     Attributes:
-      operation: its name.
+      operation: what it runs.
       source: the state it leaves.
       target: the state it adds to.
       stride: 1 or 2.
@@ -30,7 +33,7 @@ class Edge(NamedTuple):
         none.
     """
 
-    operation: str
+    operation: Operation
     source: int
     target: int
     stride: int
@@ -44,69 +47,54 @@ class Graph(NamedTuple):
     output: tuple[int, ...]
 
     @property
-    def slots(self) -> dict[str, int]:
-        """How many edges with weights each operation has."""
-        counts: dict[str, int] = {}
+    def weighted(self) -> dict[str, tuple[int, tuple[layers.Unit, ...]]]:
+        """For each operation with weights: how many edges run it, and its units."""
+        found = {}
         for edge in self.edges:
             if edge.slot >= 0:
-                counts[edge.operation] = edge.slot + 1
-        return counts
-
-    @property
-    def chains(self) -> dict[str, tuple[units.Unit, ...]]:
-        """Units of each operation with weights."""
-        return {
-            edge.operation: operations.chain(edge.operation, edge.stride)
-            for edge in self.edges
-            if edge.slot >= 0
-        }
+                name, units = edge.operation.name, edge.operation.chain(edge.stride)
+                found[name] = edge.slot + 1, units
+        return found
 
 
-def graph(
-    edges: tuple[tuple[str, int, int, int], ...], output: tuple[int, ...]
-) -> Graph:
-    """A graph of ``(operation, source, target, stride)``; counts the slots.
+def graph(cell: DiscreteCell, space: SearchSpace, *, reduction: bool) -> Graph:
+    """The graph of a cell; counts the slots.
+
+    Args:
+      cell: of a genotype.
+      space: that the genotype is of.
+      reduction: whether edges that leave an input have stride 2.
 
     Raises:
       InputError: an unknown operation.
     """
     counts: dict[str, int] = {}
     placed = []
-    for operation, source, target, stride in edges:
-        slot = -1
-        if operations.chain(operation, stride):
-            slot = counts.get(operation, 0)
-            counts[operation] = slot + 1
+    for name, source, target in cell.edges:
+        operation = named(name, space.operations)
+        stride, slot = 2 if reduction and source < space.num_inputs else 1, -1
+        if operation.chain(stride):
+            slot = counts.get(name, 0)
+            counts[name] = slot + 1
         placed.append(Edge(operation, source, target, stride, slot))
-    return Graph(tuple(placed), output)
+    return Graph(tuple(placed), cell.output)
 
 
-def params_template(
+def template(
     cell: Graph, channels: int, *, stack: tuple[int, ...] = ()
-) -> dict[str, Tree]:
-    """For each operation the weights of its units, ``[*stack, edges, ...]``."""
-    return {
-        name: tuple(
-            units.params_template(
-                unit, channels, channels, stack=(*stack, cell.slots[name])
-            )
-            for unit in chain
-        )
-        for name, chain in cell.chains.items()
-    }
+) -> tuple[dict[str, Tree], dict[str, Tree]]:
+    """For each operation the weights of its units, ``[*stack, edges, ...]``.
 
-
-def stats_template(
-    cell: Graph, channels: int, *, stack: tuple[int, ...] = ()
-) -> dict[str, Tree]:
-    """Running moments, in the structure of `params_template`."""
-    return {
-        name: tuple(
-            units.stats_template(channels, stack=(*stack, cell.slots[name]))
-            for _ in chain
+    And their running statistics, in the same structure.
+    """
+    params, stats = {}, {}
+    for name, (edges, units) in cell.weighted.items():
+        axes = (*stack, edges)
+        params[name] = tuple(
+            layers.unit_template(unit, channels, channels, stack=axes) for unit in units
         )
-        for name, chain in cell.chains.items()
-    }
+        stats[name] = tuple(layers.stats_template(channels, stack=axes) for _ in units)
+    return params, stats
 
 
 def unstack(tree: Tree, count: int) -> list[Tree]:
@@ -175,40 +163,37 @@ def apply(
 
     Args:
       cell: its graph.
-      weights: of `params_template`.
-      stats: of `stats_template`.
+      weights: of `template`.
+      stats: of `template`.
       inputs: ``[C, H, W, B]`` each, the first states.
       keep: ``[E, B]``, the factors of drop path for each edge's output; None drops
         nothing.
       context: how it is computed.
 
     Returns:
-      ``[outputs * C, H', W', B]``, and the moments in the structure of ``stats``.
+      ``[outputs * C, H', W', B]``, and new statistics in the structure of ``stats``.
     """
     own = {
-        name: (unstack(weights[name], slots), unstack(stats[name], slots))
-        for name, slots in cell.slots.items()
+        name: (unstack(weights[name], edges), unstack(stats[name], edges))
+        for name, (edges, _) in cell.weighted.items()
     }
-    moments: dict[str, list[Tree]] = {name: [] for name in own}
+    found: dict[str, list[Tree]] = {name: [] for name in own}
     shared: dict[Edge, Array] = {}
     states = list(inputs)
     for index, edge in enumerate(cell.edges):
-        x = states[edge.source]
+        x, name = states[edge.source], edge.operation.name
         if edge.slot < 0:
             # Edges without weights that leave one state share their output.
             what = edge._replace(target=0)
             if what not in shared:
-                shared[what] = operations.apply_plain(
-                    edge.operation, x, stride=edge.stride
-                )
+                run = edge.operation.plain
+                shared[what] = x if run is None else run(x, stride=edge.stride)
             y = shared[what]
         else:
-            params, running = (trees[edge.slot] for trees in own[edge.operation])
-            y, found = operations.apply_chain(
-                edge.operation, params, running, x, stride=edge.stride, context=context
-            )
-            moments[edge.operation].append(found)
-        if keep is not None and not operations.is_identity(edge.operation, edge.stride):
+            params, running = (trees[edge.slot] for trees in own[name])
+            y, seen = _apply_chain(edge, params, running, x, context)
+            found[name].append(seen)
+        if keep is not None and not edge.operation.is_identity(edge.stride):
             y = y * keep[index].astype(y.dtype).reshape(1, 1, 1, -1)
         if edge.target == len(states):
             states.append(y)
@@ -216,17 +201,33 @@ def apply(
             states[edge.target] += y
     outputs = [states[i] for i in cell.output]
     y = outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs)
-    return y, {name: stack(found) for name, found in moments.items()}
+    return y, {name: stack(seen) for name, seen in found.items()}
+
+
+def _apply_chain(
+    edge: Edge,
+    weights: tuple[Tree, ...],
+    stats: tuple[Tree, ...],
+    x: Array,
+    context: Context,
+) -> tuple[Array, tuple[Tree, ...]]:
+    """Run an edge's units; ``[C, H', W', B]`` and the statistics of each."""
+    found, stride = [], edge.stride
+    units = edge.operation.chain(stride)
+    for unit, own, running in zip(units, weights, stats, strict=True):
+        x, seen = layers.apply_unit(
+            unit, own, running, x, stride=stride, context=context
+        )
+        found.append(seen)
+        stride = 1  # only the first unit is strided
+    return x, tuple(found)
 
 
 def macs(cell: Graph, channels: int, size: Size) -> int:
     """Multiply-accumulates of a cell whose inputs are of ``size``, for one image."""
     strided = any(edge.stride == 2 for edge in cell.edges)
-    inside = units.strided(size, 2 if strided else 1)
-    total = 0
-    for edge in cell.edges:
-        stride, at = edge.stride, size if edge.stride == 2 else inside
-        for unit in operations.chain(edge.operation, stride):
-            total += unit.macs(channels, channels, at, stride)
-            at, stride = units.strided(at, stride), 1
-    return total
+    inside = layers.strided(size, 2 if strided else 1)
+    return sum(
+        edge.operation.macs(channels, size if edge.stride == 2 else inside, edge.stride)
+        for edge in cell.edges
+    )

@@ -2,27 +2,27 @@
 
 import math
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 
-from nasjax import ops
+from nasjax import layers
 from nasjax.base import Array, InputError, Key, Tree
 from nasjax.genotype import Genotype
-from nasjax.network import darts, nasbench201, norm
-from nasjax.network.skeleton import (
+from nasjax.layers import Context
+from nasjax.network import body
+from nasjax.network.settings import (
     COLLECTIONS,
     DATASETS,
+    NetworkSizes,
     Pass,
     Settings,
-    Skeleton,
     check_images,
-    check_settings,
     check_variables,
     make_pass,
 )
-from nasjax.network.units import Context
+from nasjax.spaces import SearchSpace, space_of
 
 
 class TrainOutput(NamedTuple):
@@ -51,28 +51,27 @@ class Cost(NamedTuple):
     macs: int
 
 
-@lru_cache(maxsize=32)
-def skeleton(settings: Settings) -> Skeleton:
+def skeleton(settings: Settings) -> body.Skeleton:
     """The network of some settings as pure functions.
 
     Raises:
       InputError: settings that no network can be built from.
     """
-    check_settings(settings)
-    build = nasbench201.build if settings.genotype.arch_str else darts.build
-    return build(settings)
+    return _skeleton(settings, space_of(settings.genotype))
+
+
+@lru_cache(maxsize=32)
+def _skeleton(settings: Settings, space: SearchSpace) -> body.Skeleton:
+    return body.build(settings, space)
 
 
 def init(
     key: Key,
     genotype: Genotype,
     *,
-    dataset: str,
-    channels: int,
-    num_cells: int,
-    num_classes: int,
     auxiliary: bool = False,
     image_channels: int = 3,
+    **sizes: Unpack[NetworkSizes],
 ) -> dict[str, Tree]:
     """Variables of a network at its start.
 
@@ -81,15 +80,10 @@ def init(
 
     Args:
       key: consumed.
-      genotype: of the DARTS family or of NAS-Bench-201.
-      dataset: "cifar10" or "cifar100" (one 3×3 stem, for any small images),
-        "imagenet" (two stems, 224 pixels to 28) or, as NAS-Bench-201 names its
-        reduced ImageNet, "imagenet16-120".
-      channels: C of the first cells.
-      num_cells: L; for NAS-Bench-201 the cells a stage, N.
-      num_classes: Y.
+      genotype: of a space of `spaces.SPACES`.
       auxiliary: add an auxiliary head, which training reads after cell 2L//3.
       image_channels: of an image.
+      **sizes: dataset, channels, num_cells and num_classes of `skeleton.Settings`.
 
     Returns:
       ``{"params": …, "batch_stats": …}``, trees of float32 arrays.
@@ -107,19 +101,11 @@ def init(
     (2, 10)
     """
     parts = skeleton(
-        Settings(
-            genotype,
-            dataset,
-            channels,
-            num_cells,
-            num_classes,
-            auxiliary,
-            image_channels,
-        )
+        Settings(genotype, **sizes, auxiliary=auxiliary, image_channels=image_channels)
     )
     return {
-        "params": ops.draw(key, parts.params),
-        "batch_stats": running_start(parts.stats),
+        "params": layers.draw(key, parts.templates["params"]),
+        "batch_stats": running_start(parts.templates["batch_stats"]),
     }
 
 
@@ -128,25 +114,19 @@ def apply(
     images: Array,
     genotype: Genotype,
     *,
-    dataset: str,
-    channels: int,
-    num_cells: int,
-    num_classes: int,
     dtype: Any = jnp.float32,
     depthwise: str = "auto",
+    **sizes: Unpack[NetworkSizes],
 ) -> Array:
     """Classify images, batch normalisation by the running averages.
 
     Args:
       variables: of `init`; an auxiliary head in them is not run.
       images: ``[B, H, W, c]`` float32, normalised as in training.
-      genotype: as for `init`, and all else that `init` was given.
-      dataset: likewise.
-      channels: likewise.
-      num_cells: likewise.
-      num_classes: likewise.
+      genotype: as `init` was given.
       dtype: of the activations, float32 or bfloat16.
-      depthwise: form of the depthwise convolution (`primitives.depthwise`).
+      depthwise: form of the depthwise convolution (`layers.depthwise`).
+      **sizes: as `init` was given.
 
     Returns:
       Logits ``[B, Y]``, float32.
@@ -154,15 +134,8 @@ def apply(
     Raises:
       InputError: variables or images of another network, an unknown dtype.
     """
-    settings = settings_of(
-        variables,
-        genotype,
-        dataset=dataset,
-        channels=channels,
-        num_cells=num_cells,
-        num_classes=num_classes,
-    )
-    how = make_pass(Context(depthwise=depthwise), dtype=dtype)
+    settings = settings_of(variables, genotype, **sizes)
+    how = make_pass(Context(depthwise=depthwise, train=False), dtype=dtype)
     check_images(images, settings)
     return _evaluate(_collections(variables), images, settings=settings, how=how)
 
@@ -172,10 +145,6 @@ def train_apply(
     images: Array,
     genotype: Genotype,
     *,
-    dataset: str,
-    channels: int,
-    num_cells: int,
-    num_classes: int,
     key: Key | None = None,
     drop_path_rate: Array | float = 0.0,
     dtype: Any = jnp.float32,
@@ -183,8 +152,9 @@ def train_apply(
     remat: bool = False,
     loop: bool = False,
     axis_name: str | None = None,
+    **sizes: Unpack[NetworkSizes],
 ) -> TrainOutput:
-    """Classify images in training: batch moments, drop path, auxiliary head.
+    """Classify images in training: statistics of the batch, drop path, auxiliary head.
 
     Drop path zeroes, for each example on its own, the output of an edge's operation
     with probability ``drop_path_rate`` and divides what is kept by the probability
@@ -194,24 +164,21 @@ def train_apply(
     Args:
       variables: of `init`; an auxiliary head in them is run.
       images: ``[B, H, W, c]`` float32.
-      genotype: as for `init`, and all else that `init` was given.
-      dataset: likewise.
-      channels: likewise.
-      num_cells: likewise.
-      num_classes: likewise.
+      genotype: as `init` was given.
       key: for drop path, consumed; of each device its own. Or keys ``[B]``, one of
         each example, whose draws then do not depend on the others. None drops
         nothing.
       drop_path_rate: in [0, 1]; may be traced.
-      dtype: of the activations, float32 or bfloat16; parameters, moments and logits
+      dtype: of the activations, float32 or bfloat16; parameters, statistics and logits
         are float32.
-      depthwise: form of the depthwise convolution (`primitives.depthwise`).
+      depthwise: form of the depthwise convolution (`layers.depthwise`).
       remat: compute a cell again in the backward pass instead of keeping its
         activations (on a CPU only with ``loop``: else its compiler merges the two).
       loop: run the equal cells of a stage as one loop, which compiles faster and
         runs slower than one after the other.
       axis_name: of the devices whose batches are normalised as one; None for each
         its own.
+      **sizes: as `init` was given.
 
     Returns:
       Logits of both heads and the running averages.
@@ -220,15 +187,8 @@ def train_apply(
       InputError: variables or images of another network, an unknown dtype, a rate
         without a key, images that the auxiliary head does not fit.
     """
-    settings = settings_of(
-        variables,
-        genotype,
-        dataset=dataset,
-        channels=channels,
-        num_cells=num_cells,
-        num_classes=num_classes,
-    )
-    context = Context(train=True, axis_name=axis_name, depthwise=depthwise)
+    settings = settings_of(variables, genotype, **sizes)
+    context = Context(depthwise, axis_name)
     how = make_pass(context, dtype=dtype, remat=remat, loop=loop)
     check_images(images, settings)
     if is_zero(drop_path_rate):
@@ -261,10 +221,10 @@ def cost(
     batch normalisation, pooling and sums do not.
 
     Args:
-      genotype: of the DARTS family or of NAS-Bench-201.
+      genotype: of a space of `spaces.SPACES`.
       dataset: as for `init`; decides classes and image where they are not given.
       channels: C of the first cells.
-      num_cells: L; for NAS-Bench-201 the cells a stage, N.
+      num_cells: L; of a space of stages the cells per stage, N.
       auxiliary: count the auxiliary head as well, which only training runs; the
         papers' figures are without it.
       num_classes: Y; None for the data set's.
@@ -291,7 +251,7 @@ def cost(
     )
     parts = skeleton(settings)
     size = DATASETS[dataset].size if image_shape is None else image_shape[:2]
-    templates = jax.tree.leaves(parts.params, is_leaf=is_template)
+    templates = jax.tree.leaves(parts.templates["params"], is_leaf=layers.is_template)
     params = sum(math.prod(template.shape) for template in templates)
     return Cost(params, parts.macs((size[0], size[1])))
 
@@ -299,17 +259,12 @@ def cost(
 # --- parts of the above ---------------------------------------------------------
 
 
-def is_template(leaf: Any) -> bool:
-    """Whether a leaf is a weight yet to be drawn."""
-    return isinstance(leaf, ops.Kernel | ops.Constant)
-
-
 def running_start(template: Tree) -> Tree:
-    """Running moments before the first batch: means 0, variances 1."""
+    """Running statistics before the first batch: means 0, variances 1."""
     return jax.tree.map(
         lambda leaf: jnp.full(leaf.shape, leaf.value, jnp.float32),
         template,
-        is_leaf=is_template,
+        is_leaf=layers.is_template,
     )
 
 
@@ -344,7 +299,7 @@ def _train(
     if key is not None:
         keep = _keep(key, rate, (*parts.edges, images.shape[0]))
     outputs = parts.forward(variables, images, keep, how)
-    stats = norm.update(variables["batch_stats"], outputs.moments)
+    stats = layers.update_running(variables["batch_stats"], outputs.stats)
     return TrainOutput(outputs.logits, outputs.auxiliary, stats)
 
 
@@ -371,7 +326,9 @@ def drop_path(key: Key, rate: Array, *, shape: tuple[int, ...]) -> Array:
     return kept.astype(jnp.float32) / jnp.maximum(1.0 - rate, 1e-6)
 
 
-def settings_of(variables: Tree, genotype: Genotype, **sizes: Any) -> Settings:
+def settings_of(
+    variables: Tree, genotype: Genotype, **sizes: Unpack[NetworkSizes]
+) -> Settings:
     """Settings that fit the variables; what the sizes do not say, they do.
 
     Raises:
@@ -390,5 +347,5 @@ def settings_of(variables: Tree, genotype: Genotype, **sizes: Any) -> Settings:
         auxiliary="auxiliary" in params,
         image_channels=image_channels,
     )
-    check_variables(variables, skeleton(settings))
+    check_variables(variables, skeleton(settings).templates)
     return settings

@@ -5,11 +5,11 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from nasjax import ops
+from nasjax import layers
 from nasjax.base import Array
 from nasjax.genotype import Genotype
 from nasjax.network import functions
-from nasjax.network.skeleton import Settings
+from nasjax.network.settings import Settings
 
 
 class Network(nn.Module):
@@ -60,14 +60,14 @@ class Network(nn.Module):
             self.auxiliary,
             images.shape[-1],
         )
-        parts = functions.skeleton(settings)
+        templates = functions.skeleton(settings).templates
         params = {
-            name: self.param(name, ops.draw, tree)
-            for name, tree in parts.params.items()
+            name: self.param(name, layers.draw, tree)
+            for name, tree in templates["params"].items()
         }
         stats = {
             name: self.variable("batch_stats", name, functions.running_start, tree)
-            for name, tree in parts.stats.items()
+            for name, tree in templates["batch_stats"].items()
         }
         running = {name: held.value for name, held in stats.items()}
         variables = {"params": params, "batch_stats": running}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nasjax.genotype import Genotype
+from nasjax.genotype import Genotype, read_cell
 from nasjax.report import page
 from nasjax.report.analysis import analysis
 from nasjax.report.drawing.cells import draw_cell
@@ -89,7 +89,7 @@ def _lookup(run: Run) -> str:
 def _result(run: Run) -> str:
     body = ""
     if run.genotype is not None:
-        body += "<h3>Genotype</h3>" + _pre(_written(run.genotype))
+        body += "<h3>Genotype</h3>" + _pre(run.genotype.to_text(lines=True))
         body += "<h3>genotype.json</h3>" + _pre(run.genotype.to_json(), style="wrap")
         if run.genotype.source:
             body += page.paragraph(f"Source: {run.genotype.source}", style="note")
@@ -105,20 +105,6 @@ def _result(run: Run) -> str:
         head = ("figure", "last", "lowest", "highest")
         body += "<h3>Figures</h3>" + page.table(rows, head=head, figures=3)
     return body
-
-
-def _written(genotype: Genotype) -> str:
-    """The form that papers print: DARTS's Genotype(…), or the arch string."""
-    if genotype.arch_str:
-        return genotype.arch_str
-    lines = []
-    for name, cell in genotype.cells.items():
-        lines.append(f"    {name}=[")
-        for i in range(0, len(cell), 2):  # the edges of a node
-            lines.append(f"        {cell[i]!r}, {cell[i + 1]!r},")
-        concat = getattr(genotype, f"{name}_concat")
-        lines.append(f"    ],\n    {name}_concat={list(concat)!r},")
-    return "\n".join(["Genotype(", *lines, ")"])
 
 
 def _pre(content: str, *, style: str = "") -> str:
@@ -139,23 +125,10 @@ def _cells(run: Run) -> str:
             style="note",
         )
     body = ""
-    for name, edges in genotype.cells.items():
-        body += page.scrolling(
-            draw_cell(
-                edges,
-                num_inputs=1 if genotype.arch_str else 2,
-                title="Cell" if name == "cell" else f"{name.capitalize()} cell",
-                concat=_concat(genotype, name),
-            )
-        )
+    for name in genotype.cells:
+        title = "Cell" if name == "cell" else f"{name.capitalize()} cell"
+        body += page.scrolling(draw_cell(read_cell(genotype, name), title=title))
     return note + body
-
-
-def _concat(genotype: Genotype, cell_type: str) -> tuple[int, ...] | None:
-    """States that the output joins, as far as the cell has them."""
-    stated = {"normal": genotype.normal_concat, "reduce": genotype.reduce_concat}
-    nodes = range(2 + len(genotype.cells[cell_type]) // 2)
-    return tuple(i for i in stated.get(cell_type, ()) if i in nodes) or None
 
 
 def _final_alpha(run: Run) -> str:

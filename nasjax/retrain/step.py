@@ -15,8 +15,8 @@ from nasjax import losses, network
 from nasjax.base import Array, Key, Tree
 from nasjax.data.batches import Batch
 from nasjax.genotype import Genotype
-from nasjax.network.skeleton import make_pass
-from nasjax.network.units import Context
+from nasjax.layers import Context
+from nasjax.network.settings import make_pass
 from nasjax.retrain import recipe as recipes
 from nasjax.retrain.recipe import Recipe
 from nasjax.runtime.loop import Metrics
@@ -30,12 +30,12 @@ class Net(NamedTuple):
     """A discrete network and how it is computed; see `network.train_apply`.
 
     Attributes:
-      genotype: of the DARTS family or of NAS-Bench-201.
+      genotype: of a space of `spaces.SPACES`.
       num_classes: Y.
       image_shape: ``(H, W, channels)``.
       dataset: decides the stem and the auxiliary head, see `network.init`.
       channels: C of the first cells.
-      num_cells: L; for NAS-Bench-201 the cells a stage, N.
+      num_cells: L; of a space of stages the cells per stage, N.
       auxiliary: whether there is an auxiliary head.
       dtype: of the activations, "float32" or "bfloat16".
       depthwise: form of the depthwise convolution.

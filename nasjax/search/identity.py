@@ -12,12 +12,13 @@ from nasjax.architecture import Drop
 from nasjax.base import Array, Tree
 from nasjax.data.augment import Augmentation
 from nasjax.data.batches import DeviceData, Split
+from nasjax.layers import Context
 from nasjax.methods.base import Method
-from nasjax.ops import Context, Operation
+from nasjax.operations import Operation
 from nasjax.runtime.fingerprints import every, of_arrays, of_program, some_rows
 from nasjax.runtime.identity import Identity
 from nasjax.schedules import Schedule
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Settings, Supernet
 
 #: Points of progress at which schedules are told, and the digits of their values.

@@ -31,7 +31,7 @@ from nasjax.runtime.parallel import Devices
 from nasjax.runtime.repeat import Repeat, run_until
 from nasjax.search import epoch as epochs_lib
 from nasjax.search import identity as identities
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Supernet
 
 

@@ -20,7 +20,7 @@ from nasjax.runtime import loop
 from nasjax.runtime.progress import Progress
 from nasjax.runtime.workdir import Workdir
 from nasjax.search.program import Search, prepare, task
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 
 #: ``(search, state) -> values``; the state is as `Devices.shard_state` leaves it.
 Measure = Callable[[Search, SearchState], Mapping[str, float]]

@@ -30,7 +30,7 @@ from nasjax.search import program
 from nasjax.search.epoch import DataKeys, stop_at
 from nasjax.search.program import Search
 from nasjax.search.running import Running
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Supernet
 
 #: How the seeds of a program may be mapped, see `is_batched`.

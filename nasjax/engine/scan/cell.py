@@ -15,8 +15,8 @@ from nasjax.base import Array, Tree
 from nasjax.engine.scan.edges import edge_groups
 from nasjax.engine.scan.mixture import run_mixture
 from nasjax.engine.scan.path import ForwardResult, Saved, run_path
-from nasjax.ops import Context, kernel
-from nasjax.space import SearchSpace
+from nasjax.layers import Context, kernel
+from nasjax.spaces.base import SearchSpace
 
 
 def cell_template(

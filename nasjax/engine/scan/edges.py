@@ -10,7 +10,7 @@ from nasjax import layers
 from nasjax.base import Array
 from nasjax.engine.scan.recompute import zero_cotangent
 from nasjax.engine.scan.rows import take_row
-from nasjax.space import SearchSpace
+from nasjax.spaces.base import SearchSpace
 
 
 class EdgeGroup(NamedTuple):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from nasjax import layers, ops
+from nasjax import layers
 from nasjax.base import Array, Tree
 from nasjax.engine.scan import recomputed_switch, recomputed_to_norm, zero_cotangent
 from nasjax.engine.scan.stack import Start, States
@@ -22,11 +22,11 @@ from nasjax.engine.scan.stack import Start, States
 def _before_norm(weights: Tree, x: Array) -> Array:
     """An input of a cell, brought to its channels and resolution."""
     if isinstance(weights, dict):
-        return ops.reduced_halves(x, weights)
-    return ops.relu_conv(x, weights)
+        return layers.FACTORIZED_REDUCE.apply(weights, layers.relu(x), 2, layers.PLAIN)
+    return layers.pointwise(layers.relu(x), weights)
 
 
-def _preprocess(weights: Tree, x: Array, *, context: ops.Context) -> Array:
+def _preprocess(weights: Tree, x: Array, *, context: layers.Context) -> Array:
     """The same, normalised."""
     return recomputed_to_norm(_before_norm, context.norm_axis, weights, x)
 
@@ -37,7 +37,7 @@ def choose_input(
     x: Array | None,
     *,
     index: Array,
-    context: ops.Context,
+    context: layers.Context,
 ) -> Array:
     """Input of the ``index``-th cell of a stage: an entry, or made of ``x``."""
     if not kernels:
@@ -117,7 +117,7 @@ def is_inside(kernel: Tree, width: int) -> bool:
 
 
 def first_inputs(
-    around: dict[str, Any], states: States, *, width: int, context: ops.Context
+    around: dict[str, Any], states: States, *, width: int, context: layers.Context
 ) -> tuple[Any, Start]:
     """The inputs of a stage's first cells that come from outside it, in other shapes.
 

@@ -19,8 +19,9 @@ from nasjax.engine.scan.edges import (
     take_state,
 )
 from nasjax.engine.scan.recompute import recomputed_switch
-from nasjax.ops import Context, Operation
-from nasjax.space import SearchSpace
+from nasjax.layers import Context
+from nasjax.operations import Operation
+from nasjax.spaces.base import SearchSpace
 
 
 def run_mixture(

@@ -27,8 +27,9 @@ from nasjax.engine.scan.rows import (
     segments_of,
     take_row,
 )
-from nasjax.ops import Context, Operation
-from nasjax.space import SearchSpace
+from nasjax.layers import Context
+from nasjax.operations import Operation
+from nasjax.spaces.base import SearchSpace
 
 
 class Saved(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from nasjax.genotype import Cell
+from nasjax.genotype import DiscreteCell
 from nasjax.report.drawing.layered import Layout, layout
 from nasjax.report.drawing.svg import document, text
 from nasjax.report.drawing.theme import kind
@@ -37,27 +37,19 @@ class _Columns(NamedTuple):
     label_width: float
 
 
-def draw_cell(
-    edges: Cell,
-    *,
-    num_inputs: int,
-    title: str,
-    concat: Sequence[int] | None = None,
-) -> str:
+def draw_cell(cell: DiscreteCell, *, title: str) -> str:
     """Draw a cell from left to right; nothing overlaps.
 
     Args:
-      edges: ``(operation, source)`` in the order of a genotype: for two inputs, two
-        edges per node; for one input, every edge of a node from source 0 up.
-      num_inputs: states that are inputs of the cell.
+      cell: of a genotype (`genotype.read_cell`). An output of several states is a box
+        of its own, that joins them.
       title: heading of the drawing.
-      concat: states that the output joins; all nodes by default. With one input the
-        output is the last state, and this is not used.
 
     Raises:
       ValueError: no edge, or one from a state that is not earlier.
     """
-    links, num_states = _links(edges, num_inputs=num_inputs, concat=concat)
+    links, names = _links(cell)
+    num_states = len(names)
     incoming: list[list[int]] = [[] for _ in range(num_states)]
     for index, link in enumerate(links):
         incoming[link.target].append(index)
@@ -76,7 +68,7 @@ def draw_cell(
     body = _arrows(links, placed, columns, heights=heights, ends=ends)
     for state, height in enumerate(heights):
         body += _box(
-            _name(state, num_states, num_inputs=num_inputs),
+            names[state],
             x=columns.states[placed.column[state]],
             y=_TOP + placed.y[state] - height / 2,
             height=height,
@@ -90,24 +82,23 @@ def draw_cell(
     )
 
 
-def _links(
-    edges: Cell, *, num_inputs: int, concat: Sequence[int] | None
-) -> tuple[list[_Link], int]:
-    """Edges with their targets, and the number of states with the output."""
-    links: list[_Link] = []
-    target = num_inputs - 1
-    for index, (operation, source) in enumerate(edges):
-        target += source == 0 if num_inputs == 1 else index % 2 == 0
+def _links(cell: DiscreteCell) -> tuple[list[_Link], list[tuple[str, str]]]:
+    """All links, and of every state its number and its role, written below it."""
+    if not cell.edges:
+        raise ValueError("a cell has at least one edge")
+    for index, (_, source, target) in enumerate(cell.edges):
         if not 0 <= source < target:
             raise ValueError(f"edge {index} leaves state {source}, enters {target}")
-        links.append(_Link(source, target, operation))
-    if not links:
-        raise ValueError("a cell has at least one edge")
-    if num_inputs == 1:
-        return links, target + 1
-    joined = range(num_inputs, target + 1) if concat is None else concat
-    links += [_Link(source, target + 1, None) for source in joined]
-    return links, target + 2
+    links = [_Link(source, target, name) for name, source, target in cell.edges]
+    num_inputs, last = cell.edges[0][2], cell.edges[-1][2]
+    if cell.output == (last,):
+        roles = dict.fromkeys(range(num_inputs), "input") | {last: "output"}
+        return links, [(str(state), roles.get(state, "")) for state in range(last + 1)]
+    links += [_Link(source, last + 1, None) for source in cell.output]
+    roles = {state: f"c k−{num_inputs - state}" for state in range(num_inputs)}
+    names = [(str(state), roles.get(state, "")) for state in range(last + 1)]
+    # What the cell joins its nodes to is no state that an edge enters.
+    return links, [*names, ("c", "k")]
 
 
 def _widths(links: Sequence[_Link], placed: Layout) -> _Columns:
@@ -232,17 +223,6 @@ def _arrow(
             anchor="middle",
         )
     )
-
-
-def _name(state: int, num_states: int, *, num_inputs: int) -> tuple[str, str]:
-    """Number of a state, as in the text, and its role, which is written below it."""
-    last = state == num_states - 1
-    if num_inputs == 1:
-        return str(state), "input" if state == 0 else "output" if last else ""
-    if last:  # what the cell joins its nodes to, no state that an edge enters
-        return "c", "k"
-    role = f"c k−{num_inputs - state}" if state < num_inputs else ""
-    return str(state), role
 
 
 def _box(name: tuple[str, str], *, x: float, y: float, height: float) -> str:

@@ -1,13 +1,11 @@
 """What a search space is."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from nasjax.genotype import Genotype
-from nasjax.ops import Operation
-
-if TYPE_CHECKING:
-    from nasjax.supernet import Settings, Supernet
+from nasjax.genotype import DiscreteCell, Genotype
+from nasjax.operations import Operation
+from nasjax.spaces.plan import Plan, Sizes
 
 
 class SearchSpace(NamedTuple):
@@ -22,7 +20,12 @@ class SearchSpace(NamedTuple):
       output: which states the cell returns, concatenated along channels.
       edges_per_node: incoming edges a node keeps when derived; None keeps all.
       derive: ``(space, {cell type: [E, O]}) -> Genotype``.
-      skeleton: ``(space, settings) -> Supernet``.
+      read: ``(genotype, cell type) -> DiscreteCell``, the inverse; raises InputError
+        where the genotype has no such cell.
+      plan: ``(sizes, joined) -> Plan`` of the network, where ``joined(cell type)`` says
+        how many states a cell concatenates.
+      num_cells: default L of a supernet; of a space of stages the cells per stage, N.
+      stems: of `plan.STEMS`, those it has.
       channel_divisor: operations run on the first 1/n of the channels, the others
         pass by (partial channels, PC-DARTS); 1 runs them on all.
     """
@@ -35,7 +38,10 @@ class SearchSpace(NamedTuple):
     output: tuple[int, ...]
     edges_per_node: int | None
     derive: Callable[["SearchSpace", Mapping[str, Any]], Genotype]
-    skeleton: Callable[["SearchSpace", "Settings"], "Supernet"]
+    read: Callable[[Genotype, str], DiscreteCell]
+    plan: Callable[[Sizes, Callable[[str], int]], Plan]
+    num_cells: int
+    stems: tuple[str, ...] = ("cifar",)
     channel_divisor: int = 1
 
     @property

@@ -1,7 +1,7 @@
-"""What a discrete network is made from: settings, and its parts as functions."""
+"""What a discrete network is made from: its settings, and what they must be."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from nasjax import layers
 from nasjax.base import Array, InputError, Tree
 from nasjax.genotype import Genotype
-from nasjax.network.units import Context, Size
+from nasjax.layers import Context, Size
+from nasjax.spaces import Plan, SearchSpace, Sizes
 
-_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 #: The two trees of a network's variables.
 COLLECTIONS = ("params", "batch_stats")
 
@@ -39,14 +39,26 @@ DATASETS = {
 }
 
 
+class NetworkSizes(TypedDict):
+    """Sizes of a network, keyword arguments of most functions here: see `Settings`."""
+
+    dataset: str
+    channels: int
+    num_cells: int
+    num_classes: int
+
+
 class Settings(NamedTuple):
     """Which network: all that its arrays' shapes depend on.
 
     Attributes:
-      genotype: of the DARTS family or of NAS-Bench-201.
-      dataset: a name of `DATASETS`; decides the stem and the auxiliary head.
+      genotype: of a space of `spaces.SPACES`.
+      dataset: a name of `DATASETS`; decides the stem and the auxiliary head:
+        "cifar10" or "cifar100" (one 3×3 convolution, for any small images), "imagenet"
+        (three, 224 pixels to 28) or, as NAS-Bench-201 names its reduced ImageNet,
+        "imagenet16-120".
       channels: C of the first cells.
-      num_cells: L, or for NAS-Bench-201 the cells a stage, N.
+      num_cells: L, or of a space of stages the cells per stage, N.
       num_classes: Y.
       auxiliary: whether it has an auxiliary head.
       image_channels: of an image.
@@ -60,6 +72,11 @@ class Settings(NamedTuple):
     auxiliary: bool = False
     image_channels: int = 3
 
+    @property
+    def stem(self) -> str:
+        """Which of `spaces.STEMS` the network has."""
+        return "imagenet" if DATASETS[self.dataset].imagenet else "cifar"
+
 
 class Outputs(NamedTuple):
     """What a pass returns.
@@ -67,33 +84,13 @@ class Outputs(NamedTuple):
     Attributes:
       logits: ``[B, Y]``.
       auxiliary: ``[B, Y]`` of the auxiliary head, if it was run.
-      moments: that every batch normalisation used, in the structure of
-        ``batch_stats``.
+      stats: new statistics of every batch normalisation (`layers.normalise`), in the
+        structure of ``batch_stats``.
     """
 
     logits: Array
     auxiliary: Array | None
-    moments: Tree
-
-
-class Skeleton(NamedTuple):
-    """A network as pure functions.
-
-    Attributes:
-      params: template of the parameters, to be drawn by `ops.draw`.
-      stats: template of the running moments.
-      edges: ``(cells, edges of a cell)`` that drop path draws for.
-      forward: ``(variables, images [B, H, W, c], keep [cells, edges, B] or None,
-        Pass) -> Outputs``.
-      macs: ``size of an image -> int``, multiply-accumulates of one image, those of
-        an auxiliary head, which only training runs, among them.
-    """
-
-    params: Tree
     stats: Tree
-    edges: tuple[int, int]
-    forward: Callable[..., Outputs]
-    macs: Callable[[Size], int]
 
 
 class Pass(NamedTuple):
@@ -101,7 +98,7 @@ class Pass(NamedTuple):
 
     Attributes:
       context: of its layers.
-      dtype: of the activations; parameters, moments and logits are float32.
+      dtype: of the activations; parameters, statistics and logits are float32.
       remat: whether a cell is computed again in the backward pass, instead of
         keeping its activations.
       loop: whether equal cells are one loop, not unrolled.
@@ -113,12 +110,19 @@ class Pass(NamedTuple):
     loop: bool = False
 
 
-def check_settings(settings: Settings) -> None:
-    """Refuse what no network can be built from.
+def make_plan(
+    settings: Settings, space: SearchSpace, joined: Callable[[str], int]
+) -> Plan:
+    """The plan of a network.
+
+    Args:
+      settings: which network.
+      space: of its genotype.
+      joined: how many states a cell of a type concatenates.
 
     Raises:
-      InputError: an unknown data set, a size below 1, a data set or an auxiliary
-        head that NAS-Bench-201 has none for, or odd channels for ImageNet's stem.
+      InputError: an unknown data set, a size below 1, a stem or an auxiliary head that
+        the space does not have, or odd channels for ImageNet's stem.
     """
     if settings.dataset not in DATASETS:
         raise InputError(
@@ -128,25 +132,32 @@ def check_settings(settings: Settings) -> None:
         value = getattr(settings, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise InputError(f"{name} is {value!r}; it is an integer of at least 1")
-    imagenet = DATASETS[settings.dataset].imagenet
-    if settings.genotype.arch_str and imagenet:
+    if settings.stem not in space.stems:
+        small = [name for name, one in DATASETS.items() if not one.imagenet]
         raise InputError(
-            "NAS-Bench-201 has no network for dataset 'imagenet'; it has one for "
-            "cifar10, cifar100 and imagenet16-120"
+            f"the space {space.name} has no network for dataset {settings.dataset!r}; "
+            f"it has one for {', '.join(small)}"
         )
-    if settings.genotype.arch_str and settings.auxiliary:
+    plan = space.plan(
+        Sizes(
+            settings.channels,
+            settings.num_cells,
+            settings.num_classes,
+            settings.image_channels,
+            settings.stem,
+        ),
+        joined,
+    )
+    if settings.auxiliary and plan.auxiliary_after is None:
         raise InputError(
-            "a network of NAS-Bench-201 has no auxiliary head; "
+            f"a network of the space {space.name} has no auxiliary head; "
             "train.auxiliary_weight=0 trains without one"
         )
-    if imagenet and settings.channels % 2:
-        raise InputError(
-            f"channels is {settings.channels}; ImageNet's stem halves it, so it is even"
-        )
+    return plan
 
 
-def check_variables(variables: Tree, skeleton: Skeleton) -> None:
-    """Refuse variables of another network.
+def check_variables(variables: Tree, templates: dict[str, Tree]) -> None:
+    """Refuse variables of another network than those of `COLLECTIONS` in templates.
 
     Raises:
       InputError: an entry that is missing, not known or of another shape.
@@ -154,7 +165,7 @@ def check_variables(variables: Tree, skeleton: Skeleton) -> None:
     missing = [name for name in COLLECTIONS if name not in variables]
     if missing:
         raise InputError(f"variables are {' and '.join(COLLECTIONS)}; no {missing[0]}")
-    wanted = _shapes({"params": skeleton.params, "batch_stats": skeleton.stats})
+    wanted = _shapes(templates)
     given = _shapes({name: variables[name] for name in COLLECTIONS})
     for name in wanted | given:
         if name not in given:
@@ -190,15 +201,7 @@ def make_pass(
     Raises:
       InputError: an unknown dtype or form of the depthwise convolution.
     """
-    name = dtype if isinstance(dtype, str) else jnp.dtype(dtype).name
-    if name not in _DTYPES:
-        raise InputError(f"dtype {name!r} is not one of {', '.join(_DTYPES)}")
-    if context.depthwise not in layers.DEPTHWISE_FORMS:
-        raise InputError(
-            f"depthwise {context.depthwise!r} is not one of "
-            f"{', '.join(layers.DEPTHWISE_FORMS)}"
-        )
-    return Pass(context, jnp.dtype(_DTYPES[name]), remat, loop)
+    return Pass(context, layers.check_arithmetic(dtype, context), remat, loop)
 
 
 def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:

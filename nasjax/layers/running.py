@@ -1,8 +1,9 @@
-"""Batch normalisation with scale, offset and running averages, on ``[C, H, W, B]``.
+"""Batch normalisation with scale, offset and running averages, for discrete networks.
 
 The rules are PyTorch's, because the published settings were tuned on them: the
 batch is normalised by its biased variance, the running variance is unbiased, a new
-moment counts a tenth, epsilon is 1e-5.
+moment counts a tenth, epsilon is 1e-5. The supernet's (`layers.norm`) is made for
+second derivatives and for recomputation; this one passes over memory least often.
 """
 
 from functools import partial
@@ -13,14 +14,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from nasjax.base import Array, Tree
-from nasjax.layers import BATCH_NORM_EPSILON
+from nasjax.layers.common import expand
+from nasjax.layers.norm import BATCH_NORM_EPSILON
 
 #: Weight of a batch's moments in the running averages.
 MOMENTUM = 0.1
-
-
-def _expand(per_channel: Array) -> Array:
-    return per_channel[:, None, None, None]
 
 
 def _sum_per_channel(x: Array) -> Array:
@@ -32,17 +30,17 @@ def _total(x: Any, axis_name: str | None) -> Any:
     return x if axis_name is None else lax.psum(x, axis_name)
 
 
-def evaluate(
+def evaluate_norm(
     x: Array, scale: Array, offset: Array, mean: Array, variance: Array
 ) -> Array:
     """Normalise by running averages: ``[C, H, W, B]``, all else ``[C]`` float32."""
     factor = scale * lax.rsqrt(variance + BATCH_NORM_EPSILON)
-    y = (x.astype(jnp.float32) - _expand(mean)) * _expand(factor) + _expand(offset)
+    y = (x.astype(jnp.float32) - expand(mean)) * expand(factor) + expand(offset)
     return y.astype(x.dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
-def train(
+def train_norm(
     x: Array, scale: Array, offset: Array, axis_name: str | None
 ) -> tuple[Array, Array, Array]:
     """Normalise by the moments of the batch.
@@ -68,13 +66,13 @@ def _train(x: Array, scale: Array, offset: Array, axis_name: str | None) -> Any:
     count = _total(x.size // x.shape[0], axis_name)
     wide = x.astype(jnp.float32)
     mean = _total(_sum_per_channel(wide), axis_name) / count
-    square = jnp.square(wide - _expand(mean))
+    square = jnp.square(wide - expand(mean))
     variance = _total(_sum_per_channel(square), axis_name) / count
     inverse = lax.rsqrt(variance + BATCH_NORM_EPSILON)
     # The centred input is used once, by the variance: a second use, here or in the
     # gradient, would have the compiler write it to memory and keep it.
     factor = inverse * scale
-    y = wide * _expand(factor) + _expand(offset - mean * factor)
+    y = wide * expand(factor) + expand(offset - mean * factor)
     unbiased = variance * (count / max(count - 1, 1))
     return y.astype(x.dtype), (mean, unbiased), (x, scale, mean, inverse)
 
@@ -93,13 +91,13 @@ def _backward(axis_name: str | None, residuals: Any, cotangents: Any) -> Any:
     count = _total(x.size // x.shape[0], axis_name)
     slope = _total(scale_gradient, axis_name) * inverse / count
     shift = _total(offset_gradient, axis_name) / count - mean * slope
-    dx = (dy - x * _expand(slope) - _expand(shift)) * _expand(inverse * scale)
+    dx = (dy - x * expand(slope) - expand(shift)) * expand(inverse * scale)
     return dx.astype(residuals[0].dtype), scale_gradient, offset_gradient
 
 
-train.defvjp(_forward, _backward)
+train_norm.defvjp(_forward, _backward)
 
 
-def update(running: Tree, batch: Tree) -> Tree:
+def update_running(running: Tree, batch: Tree) -> Tree:
     """Running averages after a batch, both trees of moments."""
     return jax.tree.map(lambda old, new: old + MOMENTUM * (new - old), running, batch)
