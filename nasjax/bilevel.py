@@ -168,6 +168,9 @@ def make_step(
         carry = state, dict.fromkeys(names, jnp.zeros(()))
         if method.order == 0:
             state, metrics = train_weights(carry)
+        elif net.settings.engine == "batched" and method.arch_start == 0:
+            # Alpha always trains: an accelerator's host would wait to be told so.
+            state, metrics = train_weights(train_alpha(carry))
         else:
             trains_alpha = epoch >= method.arch_start
             state, metrics = _in_turn(train_alpha, train_weights, carry, trains_alpha)

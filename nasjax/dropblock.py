@@ -161,4 +161,5 @@ def with_drop_block(
             offset=offset,
         )
 
-    return operation._replace(apply=apply, before_norm=None)
+    form = operation.form and operation.form._replace(dropped=True)
+    return operation._replace(apply=apply, before_norm=None, form=form)

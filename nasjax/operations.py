@@ -27,6 +27,24 @@ from nasjax.layers import Context, Shapes, Size, Unit
 Plain = Callable[..., Array]
 
 
+class Form(NamedTuple):
+    """What an operation is made of, for an engine that runs those of several edges.
+
+    Attributes:
+      kind: "identity" (a factorized reduce at stride 2), "max_pool", "avg_pool" (3×3),
+        "dense" (`layers.dense`) or "separable" (`layers.separable`, once or twice).
+      dilation: of depthwise convolutions.
+      normalised: whether batch normalisation follows a pool.
+      dropped: whether `Operation.apply` drops a part of the output at stride 1, where
+        the context says so.
+    """
+
+    kind: str
+    dilation: int = 1
+    normalised: bool = True
+    dropped: bool = False
+
+
 class Operation(NamedTuple):
     """A candidate operation.
 
@@ -48,6 +66,8 @@ class Operation(NamedTuple):
         discrete networks do not have.
       plain: what it computes there without weights; None for the input itself.
       module: PyTorch's name of the module that holds its layers; empty for none.
+      form: what it is made of; None for an operation that only ``apply`` knows, which
+        the batched engine runs edge by edge. Who replaces ``apply`` replaces it too.
     """
 
     name: str
@@ -59,6 +79,7 @@ class Operation(NamedTuple):
     units: Callable[[int], tuple[Unit, ...]] | None = None
     plain: Plain | None = None
     module: str = "op"
+    form: Form | None = None
 
     def chain(self, stride: int) -> tuple[Unit, ...]:
         """Its units in a discrete network.
@@ -78,19 +99,27 @@ class Operation(NamedTuple):
         return self.plain is None and not self.chain(stride)
 
 
-def chain(name: str, *units: Unit, module: str = "op") -> Operation:
+def chain(
+    name: str, *units: Unit, module: str = "op", form: Form | None = None
+) -> Operation:
     """An operation that is a chain of units.
 
     Args:
       name: of the operation.
       *units: one after the other, the stride in the first.
       module: see `Operation`.
+      form: likewise.
     """
-    return _of_units(name, units, module=module)
+    return _of_units(name, units, module=module)._replace(form=form)
 
 
 def plain(
-    name: str, run: Plain, *, normalised: bool = False, is_zero: bool = False
+    name: str,
+    run: Plain,
+    *,
+    normalised: bool = False,
+    is_zero: bool = False,
+    kind: str = "",
 ) -> Operation:
     """An operation without weights.
 
@@ -100,6 +129,7 @@ def plain(
       normalised: whether batch normalisation follows it in the supernet, as after the
         pooling of the DARTS space; in a discrete network none does.
       is_zero: see `Operation`.
+      kind: of its `Form`; empty for none.
     """
 
     def before_norm(weights: Tree, x: Array, stride: int, context: Context) -> Array:
@@ -115,6 +145,7 @@ def plain(
         before_norm if normalised else None,
         units=lambda stride: (),
         plain=run,
+        form=Form(kind, normalised=normalised) if kind else None,
     )
 
 
@@ -188,6 +219,7 @@ def _skip_connect() -> Operation:
         ),
         before_norm=None,
         units=lambda stride: () if stride == 1 else (layers.FACTORIZED_REDUCE,),
+        form=Form("identity"),
     )
 
 
@@ -195,21 +227,37 @@ def _zero(x: Array, *, stride: int) -> Array:
     return jnp.zeros_like(x[:, ::stride, ::stride])
 
 
+_SEPARABLE, _DILATED, _DENSE = Form("separable"), Form("separable", 2), Form("dense")
+
 NONE = plain("none", _zero, is_zero=True)
 SKIP_CONNECT = _skip_connect()
-MAX_POOL_3X3 = plain("max_pool_3x3", layers.max_pool_3x3, normalised=True)
+MAX_POOL_3X3 = plain(
+    "max_pool_3x3", layers.max_pool_3x3, normalised=True, kind="max_pool"
+)
 #: Average pooling of the DARTS space: followed by batch normalisation.
-AVG_POOL_3X3 = plain("avg_pool_3x3", layers.avg_pool_3x3, normalised=True)
+AVG_POOL_3X3 = plain(
+    "avg_pool_3x3", layers.avg_pool_3x3, normalised=True, kind="avg_pool"
+)
 #: Average pooling of NAS-Bench-201: nothing follows it.
-PLAIN_AVG_POOL_3X3 = plain("avg_pool_3x3", layers.avg_pool_3x3)
-SEP_CONV_3X3 = chain("sep_conv_3x3", layers.separable(3), layers.separable(3))
-SEP_CONV_5X5 = chain("sep_conv_5x5", layers.separable(5), layers.separable(5))
-SEP_CONV_7X7 = chain("sep_conv_7x7", layers.separable(7), layers.separable(7))
-DIL_CONV_3X3 = chain("dil_conv_3x3", layers.separable(3, dilation=2))
-DIL_CONV_5X5 = chain("dil_conv_5x5", layers.separable(5, dilation=2))
+PLAIN_AVG_POOL_3X3 = plain("avg_pool_3x3", layers.avg_pool_3x3, kind="avg_pool")
+SEP_CONV_3X3 = chain(
+    "sep_conv_3x3", layers.separable(3), layers.separable(3), form=Form("separable")
+)
+SEP_CONV_5X5 = chain(
+    "sep_conv_5x5", layers.separable(5), layers.separable(5), form=Form("separable")
+)
+SEP_CONV_7X7 = chain(
+    "sep_conv_7x7", layers.separable(7), layers.separable(7), form=Form("separable")
+)
+DIL_CONV_3X3 = chain(
+    "dil_conv_3x3", layers.separable(3, dilation=2), form=Form("separable", 2)
+)
+DIL_CONV_5X5 = chain(
+    "dil_conv_5x5", layers.separable(5, dilation=2), form=Form("separable", 2)
+)
 CONV_7X1_1X7 = chain("conv_7x1_1x7", layers.asymmetric(7), module="")
-NOR_CONV_1X1 = chain("nor_conv_1x1", layers.dense(1))
-NOR_CONV_3X3 = chain("nor_conv_3x3", layers.dense(3))
+NOR_CONV_1X1 = chain("nor_conv_1x1", layers.dense(1), form=_DENSE)
+NOR_CONV_3X3 = chain("nor_conv_3x3", layers.dense(3), form=_DENSE)
 
 #: What an edge of a genotype may run, by name, beside its space's own candidates.
 OPERATIONS: dict[str, Operation] = {

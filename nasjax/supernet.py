@@ -11,8 +11,10 @@ import numpy as np
 from nasjax import layers
 from nasjax.architecture import Path
 from nasjax.base import Array, Key, Tree
+from nasjax.engine import batched
+from nasjax.engine.scan import stages
 from nasjax.engine.scan.cell import cell_template
-from nasjax.engine.scan.stages import Architecture, network
+from nasjax.engine.scan.stages import Architecture
 from nasjax.genotype import Genotype, kept_edges
 from nasjax.spaces.base import SearchSpace
 from nasjax.spaces.plan import (
@@ -28,6 +30,8 @@ from nasjax.spaces.plan import (
     runs_of,
 )
 
+#: How a supernet is computed (`build`).
+ENGINES = ("auto", "batched", "scan")
 #: Multiply-accumulates of a cell's edges, ``[E][O]`` -> of those that are run.
 CellCost = Callable[[list[list[int]]], float]
 
@@ -46,6 +50,7 @@ class Settings(NamedTuple):
       stem: one of `STEMS`.
       residual_affine: whether the batch normalisation in residual blocks has scale and
         offset.
+      engine: "batched" or "scan".
     """
 
     channels: int
@@ -56,6 +61,7 @@ class Settings(NamedTuple):
     context: layers.Context
     stem: str = "cifar"
     residual_affine: bool = False
+    engine: str = "scan"
 
 
 class Supernet(NamedTuple):
@@ -98,6 +104,7 @@ def build(
     residual_affine: bool = False,
     axis_name: str | None = None,
     synchronised: bool = True,
+    engine: str = "auto",
 ) -> Supernet:
     """The supernet of a space.
 
@@ -118,12 +125,20 @@ def build(
       axis_name: of the devices that share a batch; None on one device.
       synchronised: batch normalisation over the batch of all devices (n devices
         give what one gives), not of each.
+      engine: how it is computed, never what: "batched" runs the edges that leave a
+        state together, in few launches, "scan" one after the other in little memory;
+        "auto" takes the former on an accelerator and the latter on a CPU. Both have
+        the same weights.
 
     Raises:
-      ValueError: a size below 1, an image too small for the skeleton, a dtype
-        other than float32 and bfloat16, an unknown form or stem, channels that the
-        space's partial channels, or ImageNet's stem, do not divide.
+      ValueError: an unknown engine, a size below 1, an image too small for the
+        skeleton, a dtype other than float32 and bfloat16, an unknown form or stem,
+        channels that the space's partial channels, or ImageNet's stem, do not divide.
     """
+    if engine not in ENGINES:
+        raise ValueError(f"{engine=} is not one of {', '.join(ENGINES)}")
+    if engine == "auto":
+        engine = "scan" if jax.default_backend() == "cpu" else "batched"
     context = layers.Context(depthwise, axis_name, synchronised)
     settings = Settings(
         channels,
@@ -134,6 +149,7 @@ def build(
         context,
         stem,
         residual_affine,
+        engine,
     )
     _check(space, settings)
     sizes = Sizes(channels, settings.num_cells, num_classes, image_shape[2], stem)
@@ -177,6 +193,7 @@ def _check(space: SearchSpace, settings: Settings) -> None:
 def _from_plan(plan: Plan, space: SearchSpace, settings: Settings) -> Supernet:
     affine = settings.residual_affine
     weights = template(plan, space, residual_affine=affine)
+    network = batched.network if settings.engine == "batched" else stages.network
     stem, cells = network(plan, space, context=settings.context, dtype=settings.dtype)
     return Supernet(
         space,

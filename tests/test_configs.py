@@ -632,6 +632,7 @@ USES: dict[str, tuple[dict[str, Any], Any]] = {
     "supernet.num_cells": ({}, 2),
     "supernet.dtype": ({}, "bfloat16"),
     "supernet.depthwise": ({}, "grouped"),
+    "supernet.engine": ({}, "batched"),
     "supernet.stem": ({}, "imagenet"),
     "supernet.synchronised": ({}, False),
     "supernet.residual_affine": ({}, True),

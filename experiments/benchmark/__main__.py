@@ -7,6 +7,7 @@
     python -m experiments.benchmark --what=retrain_step [--genotype=DARTS_V2]
     python -m experiments.benchmark --what=depthwise|ring|devices
     python -m experiments.benchmark --what=compile [--target=h200|a100|v5e] [--hlo=FILE]
+        [--engine=auto|batched|scan]
     python -m experiments.benchmark --what=memory [--methods=stc_nas,gdas]
     python -m experiments.benchmark --what=teachers [--window=2]
     python -m experiments.benchmark --what=streaming [--num_workers=0,2,4]
@@ -73,6 +74,9 @@ _NAMES = {
     ),
     "target": flags.DEFINE_string(
         "target", "h200", "Device that --what=compile compiles for: h200, a100, v5e."
+    ),
+    "engine": flags.DEFINE_string(
+        "engine", "auto", "Of --what=compile: batched, scan."
     ),
     "hlo": flags.DEFINE_string(
         "hlo", None, "File for the optimised program, with --what=compile."

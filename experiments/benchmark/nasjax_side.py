@@ -72,6 +72,7 @@ def program(
     batch_size: int,
     dtype: str = "float32",
     depthwise: str = "auto",
+    engine: str = "auto",
     axis_name: str | None = None,
 ) -> Program:
     """The step of a method on CIFAR-10's shapes, in the middle of a search."""
@@ -81,6 +82,7 @@ def program(
         num_cells=num_cells,
         dtype=dtype,
         depthwise=depthwise,
+        engine=engine,
         axis_name=axis_name,
     )
     both = bilevel.Optimizers(

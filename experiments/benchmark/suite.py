@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from experiments.benchmark import machine, targets
 from experiments.benchmark.worker import attempt, measure
-from nasjax import genotypes, layers, methods, spaces
+from nasjax import genotypes, layers, methods, spaces, supernet
 from nasjax.base import InputError
 
 Line = dict[str, Any]
@@ -38,6 +38,7 @@ class Options(NamedTuple):
       batch_size: B.
       dtype: of the activations.
       depthwise: form of the depthwise convolution.
+      engine: of a compiled search step (`supernet.build`).
       num_steps: timed, after one that is not.
       num_devices: that share a batch.
       target: that a step is compiled for.
@@ -57,6 +58,7 @@ class Options(NamedTuple):
     batch_size: int | None = None
     dtype: str = "float32"
     depthwise: str = "auto"
+    engine: str = "auto"
     num_steps: int = 5
     num_devices: int = 4
     target: str = "h200"
@@ -92,6 +94,7 @@ class Options(NamedTuple):
             "method": methods.METHODS,
             "space": spaces.SPACES,
             "depthwise": layers.DEPTHWISE_FORMS,
+            "engine": supernet.ENGINES,
             "target": targets.TARGETS,
         }
         for flag, known in choices.items():
@@ -149,6 +152,7 @@ def compile_step(options: Options) -> Iterator[Line]:
     sizes = options.search_sizes() | {
         "method": options.method,
         "depthwise": options.depthwise,
+        "engine": options.engine,
     }
     del sizes["num_steps"]
     head = {"what": "compile", "target": options.target, **sizes}

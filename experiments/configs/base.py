@@ -97,6 +97,7 @@ FIELDS: Fields = {
         "stem": Field("cifar", "or imagenet, 224 pixels to 28"),
         "dtype": Field("float32", "of the activations; or bfloat16"),
         "depthwise": Field("auto", "auto, banded, grouped, shift"),
+        "engine": Field("auto", "batched on an accelerator, scan on a CPU"),
         "synchronised": Field(True, "batch norm over all devices, or of each"),
         "residual_affine": Field(False, "batch norm between stages of nasbench201"),
     },
