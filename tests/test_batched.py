@@ -108,7 +108,7 @@ CASES = {
         mixtures(DARTS.without("sep_conv_5x5", "dil_conv_5x5")),
         {"num_cells": 1, "stem": "imagenet", "image_shape": (32, 32, 3)},
     ),
-    "own": (own(DARTS), paths(own(DARTS)), {"num_cells": 1}),
+    "own": (own(NB201), paths(own(NB201)), {"num_cells": 1}),
     "cell_mixture": (
         dropping(NB201),
         mixtures(dropping(NB201), drop=True),
