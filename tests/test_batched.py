@@ -21,7 +21,7 @@ from nasjax import (
 from nasjax.architecture import Drop, Mixture, Path
 from nasjax.dropblock import with_drop_block
 from nasjax.engine.batched import norms
-from nasjax.methods.base import Method
+from nasjax.methods.base import Method, keep_snapshots
 
 #: The same numbers, compiled in half the time.
 compiled = functools.partial(
@@ -262,15 +262,16 @@ def primitives(jaxpr):
                     yield from primitives(one)
 
 
-#: A branch that must be: alpha is not trained in the first epochs, snapshots are taken
-#: at the end of one.
-BRANCHES = {"pc_darts"}
+#: DrNAS draws from a Dirichlet distribution, by rejection: a loop that must be.
+DRAWN_BY_REJECTION = {"drnas"}
 
 
 @pytest.mark.parametrize("name", sorted(methods.METHODS))
-def test_a_step_has_no_branch_on_the_devices_data(name):
+def test_a_step_branches_only_where_it_must(name):
+    """Where alpha is not trained at first, or an epoch's end leaves a snapshot."""
+    method = methods.METHODS[name]()
     made = nasjax_side.program(
-        methods.METHODS[name](),
+        method,
         space="nasbench201",
         channels=4,
         num_cells=1,
@@ -282,8 +283,10 @@ def test_a_step_has_no_branch_on_the_devices_data(name):
     with jax.numpy_dtype_promotion("standard"):  # optax's
         found = set(primitives(jax.make_jaxpr(made.step)(state, *batches).jaxpr))
     assert "conv_general_dilated" in found
-    assert ("cond" in found) == (name in BRANCHES)
-    assert "while" not in found
+    starts_later = method.order != 0 and method.arch_start > 0
+    snapshots = method.take_snapshot is not keep_snapshots
+    assert ("cond" in found) == (starts_later or snapshots)
+    assert ("while" in found) == (name in DRAWN_BY_REJECTION)
 
 
 def test_a_step_draws_and_learns_as_the_scanned_engine_does():
