@@ -13,6 +13,7 @@ from nasjax import (
     bilevel,
     layers,
     methods,
+    operations,
     optimizers,
     schedules,
     spaces,
