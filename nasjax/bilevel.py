@@ -29,6 +29,8 @@ from nasjax.data.batches import Batch
 from nasjax.methods.base import Alpha, Method, keep_snapshots
 from nasjax.objective import (
     METRICS,
+    LossAux,
+    LossFn,
     Metrics,
     StepContext,
     training_loss,
@@ -149,8 +151,8 @@ def make_step(
     def step(
         state: SearchState, train: Batch, valid: Batch
     ) -> tuple[SearchState, Metrics]:
-        progress = state.step.astype(jnp.float32) / (steps_per_epoch * epochs)
         epoch = state.step // steps_per_epoch
+        progress = state.step.astype(jnp.float32) / (steps_per_epoch * epochs)
         context = StepContext(state.memory, state.snapshots, progress, epoch)
         step_key = jax.random.fold_in(state.key, state.step)
         arch_key, inner_key, weight_key = jax.random.split(step_key, 3)
@@ -164,16 +166,8 @@ def make_step(
             state, found = weight_step(carry[0], train, weight_key, context)
             return state, carry[1] | _named("weight", found)
 
-        names = (f"{group}_{name}" for group in ("arch", "weight") for name in METRICS)
-        carry = state, dict.fromkeys(names, jnp.zeros(()))
-        if method.order == 0:
-            state, metrics = train_weights(carry)
-        elif net.settings.engine == "batched" and method.arch_start == 0:
-            # Alpha always trains: an accelerator's host would wait to be told so.
-            state, metrics = train_weights(train_alpha(carry))
-        else:
-            trains_alpha = epoch >= method.arch_start
-            state, metrics = _in_turn(train_alpha, train_weights, carry, trains_alpha)
+        passes = train_alpha, train_weights
+        state, metrics = _in_turn(net, method, *passes, (state, _no_metrics()), epoch)
         state = state._replace(step=state.step + 1)
         ends = state.step % steps_per_epoch == 0
         return _with_snapshot(method, state, ends, epoch), metrics
@@ -181,19 +175,35 @@ def make_step(
     return step
 
 
-def _in_turn(first: _Pass, then: _Pass, carry: _Carry, runs_first: Array) -> _Carry:
-    """One pass after the other, the first where ``runs_first``.
-
-    Branches of one switch: the compiler then keeps memory for the larger pass only, and
-    never starts the second while the first is running.
-    """
+def _in_turn(
+    net: Supernet,
+    method: Method,
+    first: _Pass,
+    then: _Pass,
+    carry: _Carry,
+    epoch: Array,
+) -> _Carry:
+    """One pass after the other, the first in the epochs in which alpha is trained."""
+    if method.order == 0:
+        return then(carry)
+    if net.settings.engine == "batched" and method.arch_start == 0:
+        # Alpha always trains: an accelerator's host would wait to be told so.
+        return then(first(carry))
+    # Branches of one switch: the compiler then keeps memory for the larger pass only,
+    # and never starts the second while the first is running.
     branches = first, then, lambda carry: carry
 
     def one(carry: _Carry, number: Array) -> tuple[_Carry, None]:
         return lax.switch(number, branches, carry), None
 
-    numbers = jnp.stack([jnp.where(runs_first, 0, 2), jnp.ones((), int)])
+    trains = epoch >= method.arch_start
+    numbers = jnp.stack([jnp.where(trains, 0, 2), jnp.ones((), int)])
     return lax.scan(one, carry, numbers)[0]
+
+
+def _no_metrics() -> Metrics:
+    names = (f"{group}_{name}" for group in ("arch", "weight") for name in METRICS)
+    return dict.fromkeys(names, jnp.zeros(()))
 
 
 def _named(group: str, metrics: Metrics) -> Metrics:
@@ -236,26 +246,13 @@ def make_arch_step(
         keys: tuple[Key, Key],
         context: StepContext,
     ) -> tuple[SearchState, Metrics]:
-        of_valid = partial(valid_loss, batch=valid, key=keys[0], context=context)
-        if method.order == 1 and method.arch_gradient is None:
-            # At the weights as they are: xi = 0 in DARTS Eq. 7.
-            gradient, aux = jax.grad(of_valid, 1, has_aux=True)(
-                state.weights, state.alpha
-            )
-        else:
-            inner_step = _inner_step(method, optimizers.weights, state, average)
-            of_train = partial(train_loss, batch=train, key=keys[1], context=context)
-            find = method.arch_gradient or unrolled_arch_gradient
-            _, gradient = find(
-                lambda weights, alpha: of_train(weights, alpha)[0],
-                lambda weights, alpha: of_valid(weights, alpha)[0],
-                state.weights,
-                state.alpha,
-                inner_step=inner_step,
-            )
-            # What was run and how well, at the weights as they are: no gradient, and
-            # of the forward pass the compiler keeps only what the metrics need.
-            _, aux = of_valid(state.weights, state.alpha)
+        gradient, aux = _arch_gradient(
+            method,
+            state,
+            partial(valid_loss, batch=valid, key=keys[0], context=context),
+            partial(train_loss, batch=train, key=keys[1], context=context),
+            inner_step=_inner_step(method, optimizers.weights, state, average),
+        )
         updates, optimizer = optimizers.alpha.update(
             average(gradient), state.arch_optimizer, state.alpha
         )
@@ -266,6 +263,33 @@ def make_arch_step(
         return state._replace(alpha=alpha, arch_optimizer=optimizer), aux.metrics
 
     return arch_step
+
+
+def _arch_gradient(
+    method: Method,
+    state: SearchState,
+    valid_loss: LossFn,
+    train_loss: LossFn,
+    *,
+    inner_step: Callable[[Tree, Tree], Tree],
+) -> tuple[Alpha, LossAux]:
+    """Alpha's gradient, and what was run at the weights as they are."""
+    if method.order == 1 and method.arch_gradient is None:  # xi = 0 in DARTS Eq. 7
+        grad = jax.grad(valid_loss, 1, has_aux=True)
+        found: tuple[Alpha, LossAux] = grad(state.weights, state.alpha)
+        return found
+    find = method.arch_gradient or unrolled_arch_gradient
+    _, gradient = find(
+        lambda weights, alpha: train_loss(weights, alpha)[0],
+        lambda weights, alpha: valid_loss(weights, alpha)[0],
+        state.weights,
+        state.alpha,
+        inner_step=inner_step,
+    )
+    # No gradient goes through this one: of its forward pass the compiler keeps only
+    # what the metrics need.
+    _, aux = valid_loss(state.weights, state.alpha)
+    return gradient, aux
 
 
 def make_weight_step(

@@ -43,6 +43,7 @@ class Supernet(nn.Module):
     residual_affine: bool = False
     axis_name: str | None = None
     synchronised: bool = True
+    engine: str = "auto"
 
     @nn.compact
     def __call__(self, images: Array, architecture: Architecture) -> Array:

@@ -24,6 +24,24 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+#: Files whose tests take seconds: `pytest -m quick`, two minutes on two cores.
+QUICK = frozenset(
+    (
+        *("test_analysis", "test_config_names", "test_genotype"),
+        *("test_genotypes", "test_house", "test_losses", "test_method_check"),
+        *("test_relaxations", "test_report_cells", "test_report_svg", "test_rivals"),
+        *("test_rows", "test_schedules", "test_study_table", "test_tabular"),
+        *("test_teachers", "test_docs"),
+    )
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem in QUICK or item.path.suffix == ".md":
+            item.add_marker(pytest.mark.quick)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # JAX does not write an entry in one move; a process that reads half of one
     # warns and compiles.

@@ -15,7 +15,7 @@ from nasjax.architecture import Mixture, Path
 from nasjax.data.batches import epoch_order, take
 from nasjax.engine.scan import apply_cell, cell_template
 from nasjax.layers import PLAIN
-from nasjax.methods.pc_darts import edge_name
+from nasjax.methods.baselines.pc_darts import edge_name
 from nasjax.search.epoch import make_choose
 from tests import catalogue
 from tests.catalogue import BATCH, STEPS, compiled

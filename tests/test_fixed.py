@@ -11,8 +11,8 @@ import pytest
 from nasjax import bilevel, methods, optimizers, spaces, supernet
 from nasjax.data.batches import Batch
 from nasjax.genotype import Genotype, kept_edges
-from nasjax.methods.fixed import with_fixed_cell
-from nasjax.methods.gdas import FIXED_REDUCTION
+from nasjax.methods.baselines.fixed import with_fixed_cell
+from nasjax.methods.baselines.gdas import FIXED_REDUCTION
 from nasjax.network import Network
 
 #: The same numbers, compiled in half the time.

@@ -13,12 +13,12 @@ from nasjax.arch_gradients import (
     sharpness_aware_arch_gradient,
 )
 from nasjax.architecture import Mixture, Path
-from nasjax.methods.beta_darts import beta_darts
-from nasjax.methods.dsnas import dsnas, sample
-from nasjax.methods.fair_darts import fair_darts
-from nasjax.methods.idarts import idarts
-from nasjax.methods.nasp import nasp
-from nasjax.methods.sdarts import sdarts_adv, sdarts_rs
+from nasjax.methods.baselines.beta_darts import beta_darts
+from nasjax.methods.baselines.dsnas import dsnas, sample
+from nasjax.methods.baselines.fair_darts import fair_darts
+from nasjax.methods.baselines.idarts import idarts
+from nasjax.methods.baselines.nasp import nasp
+from nasjax.methods.baselines.sdarts import sdarts_adv, sdarts_rs
 from tests import catalogue
 from tests.catalogue import assert_same_bits, compiled, differ
 
@@ -288,7 +288,7 @@ def test_at_strength_0_the_search_is_darts_to_the_bit(make, strength):
 
 
 def test_a2m_at_rho_0_is_darts():
-    from nasjax.methods.a2m import a2m
+    from nasjax.methods.baselines.a2m import a2m
 
     found = trained(a2m(rho=0.0))
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)

@@ -8,8 +8,8 @@ import numpy as np
 
 from nasjax.analysis.discretization import kept_edges
 from nasjax.genotype import Genotype
-from nasjax.methods.pc_darts import edge_name
-from nasjax.methods.pc_darts import strengths as with_edges
+from nasjax.methods.baselines.pc_darts import edge_name
+from nasjax.methods.baselines.pc_darts import strengths as with_edges
 from nasjax.report.workdir import Run
 from nasjax.spaces import SPACES, derive
 from nasjax.spaces.base import SearchSpace

@@ -4,7 +4,7 @@ from nasjax import genotype, relaxations, schedules
 from nasjax.architecture import Path, to_path
 from nasjax.base import Array, Key
 from nasjax.methods.base import Alpha, Method, map_cell_types, normal_alpha
-from nasjax.methods.fixed import with_fixed_cell
+from nasjax.methods.baselines.fixed import with_fixed_cell
 from nasjax.schedules import Schedule
 from nasjax.spaces.base import SearchSpace
 from nasjax.supernet import Architecture

@@ -31,49 +31,50 @@ def nasp(*, alpha_start: float = 0.5) -> Method:
     if not 0 <= alpha_start <= 1:
         raise ValueError(f"{alpha_start=} is not from 0 to 1")
 
-    def relax(
-        key: Key, alpha: Alpha, progress: Array, space: SearchSpace
-    ) -> Architecture:
-        del key, progress
-        runs = {}
-        for name in space.cell_types:
-            discrete, kept = discretised(alpha[name], space)
-            hard = jnp.where(kept[:, None], discrete, 0)
-            soft = alpha[name]
-            runs[name] = Mixture(hard + soft - lax.stop_gradient(soft))
-        return runs
-
-    def weight_relax(
-        key: Key, alpha: Alpha, progress: Array, space: SearchSpace
-    ) -> Architecture:
-        del key, progress
-        runs = {}
-        for name in space.cell_types:
-            discrete, kept = discretised(lax.stop_gradient(alpha[name]), space)
-            runs[name] = to_path(discrete)._replace(active=kept)
-        return runs
-
-    def project(
-        alpha: Alpha, architecture: Architecture, progress: Array, space: SearchSpace
-    ) -> Alpha:
-        del architecture, progress
-        return {name: jnp.clip(alpha[name], 0, 1) for name in space.cell_types}
-
-    def strengths(alpha: Alpha, space: SearchSpace) -> dict[str, Array]:
-        return {name: alpha[name] for name in space.cell_types}
-
-    def settle(alpha: Alpha, space: SearchSpace) -> Architecture:
-        return weight_relax(jax.random.key(0), alpha, jnp.ones(()), space)
-
     return Method(
         "nasp",
         constant_alpha(alpha_start),
         relax,
         weight_relax=weight_relax,
         project=project,
-        strengths=strengths,
-        settle=settle,
+        strengths=lambda alpha, space: {c: alpha[c] for c in space.cell_types},
+        settle=lambda alpha, space: _paths(alpha, space),
     )
+
+
+def relax(key: Key, alpha: Alpha, progress: Array, space: SearchSpace) -> Architecture:
+    """For alpha's pass: D(alpha) as a mixture, its gradient straight to alpha."""
+    del key, progress
+    runs = {}
+    for name in space.cell_types:
+        discrete, kept = discretised(alpha[name], space)
+        hard, soft = jnp.where(kept[:, None], discrete, 0), alpha[name]
+        runs[name] = Mixture(hard + soft - lax.stop_gradient(soft))
+    return runs
+
+
+def weight_relax(
+    key: Key, alpha: Alpha, progress: Array, space: SearchSpace
+) -> Architecture:
+    """For the weights' pass: D(alpha) as a path."""
+    del key, progress
+    return _paths(lax.stop_gradient(alpha), space)
+
+
+def _paths(alpha: Alpha, space: SearchSpace) -> Architecture:
+    runs = {}
+    for name in space.cell_types:
+        discrete, kept = discretised(alpha[name], space)
+        runs[name] = to_path(discrete)._replace(active=kept)
+    return runs
+
+
+def project(
+    alpha: Alpha, architecture: Architecture, progress: Array, space: SearchSpace
+) -> Alpha:
+    """Alpha clipped to [0, 1]."""
+    del architecture, progress
+    return {name: jnp.clip(alpha[name], 0, 1) for name in space.cell_types}
 
 
 def discretised(alpha: Array, space: SearchSpace) -> tuple[Array, Array]:

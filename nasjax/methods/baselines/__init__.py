@@ -1,0 +1,1 @@
+"""The methods that the three papers compare themselves with, one file each."""
