@@ -115,7 +115,7 @@ def _space(space: SearchSpace) -> dict[str, Any]:
 def _network(settings: Settings) -> dict[str, Any]:
     """Its sizes; how it is computed may change from start to start."""
     fields = settings._asdict()
-    del fields["context"]
+    del fields["context"], fields["engine"]
     return {
         **fields,
         "image_shape": list(settings.image_shape),
