@@ -201,7 +201,7 @@ def main(argv):
         budget.check_fits("a step", 2**33)
     grow = jax.jit(lambda x: jnp.outer(x, x)).lower(jnp.ones(32768)).compile()
     limit()
-    with budget.told(2**32):
+    with budget.explain_out_of_memory(2**32):
         grow(jnp.ones(32768)).block_until_ready()
 
 def limit():

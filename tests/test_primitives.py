@@ -361,7 +361,7 @@ def test_the_gradient_of_a_weighted_batch_norm(of):
         jnp.asarray(cotangent),
         jnp.asarray(factor),
         mean=mean,
-        moments_bar=jnp.asarray(moments_bar),
+        norm_stats_bar=jnp.asarray(moments_bar),
     )
     for actual, wanted in zip(found, expected, strict=True):
         assert_close(actual, wanted)

@@ -28,7 +28,7 @@ def plain(constant, weights, factors, paths, first, begun):
     for stage, own in zip(constant.stages, weights, strict=True):
         kind = stage.cell_type
         path = stack._with_factors(paths[kind], factors[kind])
-        begun = stage.begin(own.around, states)
+        begun = stage.prepare_inputs(own.stage_params, states)
         states = stack._mixed_stage(stage, own, path, states, begun)
     return states[-1]
 
@@ -37,9 +37,9 @@ def plain_norm(before, norm_axis, *operands):
     return layers.batch_norm(before(*operands), axis_name=norm_axis)
 
 
-def plain_choice(norm_axis, index, entries, kernel, x):
+def plain_choice(norm_axis, index, prepared, kernel, x):
     made = plain_norm(inputs._before_norm, norm_axis, kernel, x)
-    return lax.select_n(index, *entries, made)
+    return lax.select_n(index, *prepared, made)
 
 
 def random_path(space, seed, *, drop=False, offset=False):
@@ -156,8 +156,8 @@ def test_a_stage_of_nasbench201_is_its_cells_one_by_one(runner):
         x = net.stem(weights, images)[0][-1]
         for stage, edges in enumerate(weights["stages"]):
             if stage:
-                around = weights["residuals"][stage - 1]
-                x = stages._apply_residual(around, x, context=context)
+                stage_params = weights["residuals"][stage - 1]
+                x = stages._apply_residual(stage_params, x, context=context)
             for cell in range(2):
                 x = apply_cell(
                     jax.tree.map(lambda leaf: leaf[cell], edges),  # noqa: B023

@@ -19,7 +19,7 @@ from nasjax.data.reading import Reading
 from nasjax.report import write_report
 from nasjax.runtime import loop
 from nasjax.runtime import processes as agreement
-from nasjax.runtime.budget import Budget, told
+from nasjax.runtime.budget import Budget, explain_out_of_memory
 from nasjax.runtime.workdir import Bystander, Workdir
 
 Result = TypeVar("Result")
@@ -130,7 +130,11 @@ def preparing(folder: Path) -> Iterator[None]:
     Raises:
       RunError: memory runs out.
     """
-    with Stages(_say) as stages, StopAtOnce(lambda: stages.doing), told():
+    with (
+        Stages(_say) as stages,
+        StopAtOnce(lambda: stages.doing),
+        explain_out_of_memory(),
+    ):
         _say(devices.line())
         _say(f"config   {' '.join([config_file(), *words(overridden())])}")
         _say(f"folder   {folder}")
@@ -201,7 +205,7 @@ def finish(
       The exit code.
     """
     try:
-        with StopRequest() as stop, told(needed):
+        with StopRequest() as stop, explain_out_of_memory(needed):
             result = run(stop)
         workdir.end()
         number = agreement.largest(stop.signal or 0)

@@ -208,7 +208,8 @@ def _run(
         told = NotFiniteError(f"seed {seed}: {error}")
         runs.tell_not_finite(told, waiting[0].config, "search")
 
-    with StopRequest() as stop, budgets.told(prepared.budget.peak_bytes):
+    needed = prepared.budget.peak_bytes
+    with StopRequest() as stop, budgets.explain_out_of_memory(needed):
         running = _searches(waiting, prepared, stop)
         found = seeds_lib.run(prepared.seeds, running, broken=tell_broken)
     for one in waiting:

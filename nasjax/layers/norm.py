@@ -86,7 +86,7 @@ def pull_weighted_norm(
     factor: Array,
     *,
     mean: Array | None = None,
-    moments_bar: Array | None = None,
+    norm_stats_bar: Array | None = None,
     axis_name: str | None = None,
 ) -> tuple[Array, Array]:
     """Cotangents of ``x`` and ``factor`` in ``factor * batch_norm(x)``.
@@ -99,7 +99,7 @@ def pull_weighted_norm(
       cotangent: of the product.
       factor: scalar.
       mean: ``[C]``, likewise.
-      moments_bar: ``[2, C]``, cotangents of mean and scale; None for zeros.
+      norm_stats_bar: ``[2, C]``, cotangents of mean and scale; None for zeros.
       axis_name: as it was given to `batch_norm`.
     """
     g, wide = cotangent.astype(jnp.float32), x.astype(jnp.float32)
@@ -109,8 +109,8 @@ def pull_weighted_norm(
     total, with_centred = no_inline_on_cpu(_sums_of_cotangent)(g, wide, mean)
     gain = scale * factor.astype(jnp.float32)
     sums = gain[None] * jnp.stack([total, with_centred * spread])
-    if moments_bar is not None:
-        sums += jnp.stack([-moments_bar[0], jnp.square(scale) * moments_bar[1]])
+    if norm_stats_bar is not None:
+        sums += jnp.stack([-norm_stats_bar[0], jnp.square(scale) * norm_stats_bar[1]])
     means = sums / (x.size // len(x))
     if axis_name is not None:
         means = lax.pmean(means, axis_name)

@@ -67,7 +67,7 @@ def check_arithmetic(dtype: Any, context: Context) -> Any:
         raise InputError(f"dtype {name!r} is not one of {', '.join(_DTYPES)}")
     if context.depthwise not in DEPTHWISE_FORMS:
         raise InputError(
-            f"depthwise {context.depthwise!r} is not one of "
+            f"depthwise={context.depthwise!r} is not one of "
             f"{', '.join(DEPTHWISE_FORMS)}"
         )
     return jnp.dtype(_DTYPES[name])

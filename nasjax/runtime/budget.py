@@ -167,7 +167,7 @@ def check_fits(what: str, needed: int) -> None:
 
 
 @contextlib.contextmanager
-def told(needed: int = 0) -> Iterator[None]:
+def explain_out_of_memory(needed: int = 0) -> Iterator[None]:
     """Tell of memory that has run out in one line.
 
     Args:

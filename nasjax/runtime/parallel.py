@@ -69,7 +69,7 @@ class Devices(NamedTuple):
             )
 
     @property
-    def here(self) -> int:
+    def local_count(self) -> int:
         """How many are of this process: m."""
         return self.number // jax.process_count()
 
@@ -164,12 +164,12 @@ class Devices(NamedTuple):
 
     def _devices(self) -> list[list[jax.Device]]:
         """``[P][m]``, those of each process."""
-        return [there[: self.here] for there in _by_process()]
+        return [there[: self.local_count] for there in _by_process()]
 
     def _own(self, parts: Array, axis: int = 0) -> Array:
         """Of n parts the m of this process."""
-        first = jax.process_index() * self.here
-        index = (slice(None),) * axis + (slice(first, first + self.here),)
+        first = jax.process_index() * self.local_count
+        index = (slice(None),) * axis + (slice(first, first + self.local_count),)
         return parts[index]
 
     def _put(self, stacked: Array) -> Array:
@@ -179,7 +179,7 @@ class Devices(NamedTuple):
         return jax.device_put(stacked, NamedSharding(mesh, PartitionSpec(AXIS)))
 
     def _copies(self, leaf: Array) -> Array:
-        return self._put(jnp.broadcast_to(leaf[None], (self.here, *leaf.shape)))
+        return self._put(jnp.broadcast_to(leaf[None], (self.local_count, *leaf.shape)))
 
     def _rows(self, memory: Array) -> Array:
         """``[slots, T B, ...]`` to ``[m, slots, T B/n, ...]``."""
@@ -187,7 +187,9 @@ class Devices(NamedTuple):
         width = self.batch_size // self.number
         parts = memory.reshape(first, -1, self.number, width, *rest)
         parts = jnp.moveaxis(self._own(parts, axis=2), 2, 0)
-        return self._put(parts.reshape(self.here, first, rows // self.number, *rest))
+        return self._put(
+            parts.reshape(self.local_count, first, rows // self.number, *rest)
+        )
 
     def _merge(self, memory: Array) -> Array:
         """The inverse of `_rows`."""

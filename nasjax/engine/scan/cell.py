@@ -129,9 +129,9 @@ def run_cell(
             states = run_mixture(weights[number], own, reads, states, **constant)
             continue
         if finished is not None and known is not None:
-            constant["known"] = finished, known.left.moments[number]
-        states, moments = run_path(weights[number], own, reads, states, **constant)
-        found.append(moments)
+            constant["known"] = finished, known.left.norm_stats[number]
+        states, norm_stats = run_path(weights[number], own, reads, states, **constant)
+        found.append(norm_stats)
     if _holds_nodes(space):  # in one piece
         output, kept = states[-num_nodes:], None
     else:

@@ -32,7 +32,7 @@ def _preprocess(weights: Tree, x: Array, *, context: layers.Context) -> Array:
 
 
 def choose_input(
-    entries: list[Array],
+    prepared: list[Array],
     kernels: tuple[Array, ...],
     x: Array | None,
     *,
@@ -41,38 +41,38 @@ def choose_input(
 ) -> Array:
     """Input of the ``index``-th cell of a stage: an entry, or made of ``x``."""
     if not kernels:
-        if len(entries) == 1:
-            return entries[0]
-        branches = tuple(partial(_entry, at) for at in range(len(entries)))
-        return recomputed_switch(branches, index, entries)
+        if len(prepared) == 1:
+            return prepared[0]
+        branches = tuple(partial(_entry, at) for at in range(len(prepared)))
+        return recomputed_switch(branches, index, prepared)
     assert x is not None  # it is one of the stage's own outputs
-    kernel = jnp.stack(kernels)[jnp.maximum(index - len(entries), 0)]
-    if not entries:
+    kernel = jnp.stack(kernels)[jnp.maximum(index - len(prepared), 0)]
+    if not prepared:
         return _preprocess(kernel, x, context=context)
-    last = jnp.minimum(index, len(entries))
-    return _entry_or_made(context.norm_axis, last, entries, kernel, x)
+    last = jnp.minimum(index, len(prepared))
+    return _entry_or_made(context.norm_axis, last, prepared, kernel, x)
 
 
-def _entry(at: int, entries: list[Array]) -> Array:
-    return entries[at]
+def _entry(at: int, prepared: list[Array]) -> Array:
+    return prepared[at]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _entry_or_made(
-    norm_axis: str | None, index: Array, entries: list[Array], kernel: Array, x: Array
+    norm_axis: str | None, index: Array, prepared: list[Array], kernel: Array, x: Array
 ) -> Array:
-    """``entries[index]``, or at their end what is made of ``x``.
+    """``prepared[index]``, or at their end what is made of ``x``.
 
     What is made is kept, as by `recomputed_to_norm`.
     """
-    return _entry_or_made_forward(norm_axis, index, entries, kernel, x)[0]
+    return _entry_or_made_forward(norm_axis, index, prepared, kernel, x)[0]
 
 
 def _entry_or_made_forward(
-    norm_axis: str | None, index: Array, entries: list[Array], kernel: Array, x: Array
+    norm_axis: str | None, index: Array, prepared: list[Array], kernel: Array, x: Array
 ) -> tuple[Array, tuple[Any, ...]]:
     def entry(at: int) -> tuple[Array, Array]:
-        return entries[at], jnp.zeros(len(entries[at]), jnp.float32)
+        return prepared[at], jnp.zeros(len(prepared[at]), jnp.float32)
 
     def made() -> tuple[Array, Array]:
         before = _before_norm(kernel, x)
@@ -80,18 +80,18 @@ def _entry_or_made_forward(
         return y, scale
 
     branches: list[Callable[..., Any]] = [
-        *(partial(entry, at) for at in range(len(entries))),
+        *(partial(entry, at) for at in range(len(prepared))),
         made,
     ]
     y, scale = lax.switch(index, branches)
-    return y, (index, entries, kernel, x, y, scale)
+    return y, (index, prepared, kernel, x, y, scale)
 
 
 def _entry_or_made_backward(
     norm_axis: str | None, residuals: tuple[Any, ...], bar: Array
 ) -> tuple[Any, ...]:
-    index, entries, kernel, x, y, scale = residuals
-    nothing = jax.tree.map(jnp.zeros_like, (entries, kernel, x))
+    index, prepared, kernel, x, y, scale = residuals
+    nothing = jax.tree.map(jnp.zeros_like, (prepared, kernel, x))
 
     def entry(at: int) -> tuple[Tree, Array, Array]:
         bars = [*nothing[0][:at], bar, *nothing[0][at + 1 :]]
@@ -102,7 +102,7 @@ def _entry_or_made_backward(
         return nothing[0], *jax.vjp(_before_norm, kernel, x)[1](before_bar)
 
     branches: list[Callable[..., Any]] = [
-        *(partial(entry, at) for at in range(len(entries))),
+        *(partial(entry, at) for at in range(len(prepared))),
         made,
     ]
     return zero_cotangent(index), *lax.switch(index, branches)
@@ -117,12 +117,12 @@ def is_inside(kernel: Tree, width: int) -> bool:
 
 
 def first_inputs(
-    around: dict[str, Any], states: States, *, width: int, context: layers.Context
+    stage_params: dict[str, Any], states: States, *, width: int, context: layers.Context
 ) -> tuple[Any, Start]:
     """The inputs of a stage's first cells that come from outside it, in other shapes.
 
     Args:
-      around: kernels ``before`` and ``previous`` of each cell.
+      stage_params: kernels ``before`` and ``previous`` of each cell.
       states: the two outputs before the stage.
       width: channels of the stage's outputs.
       context: for the operations.
@@ -133,8 +133,8 @@ def first_inputs(
     """
     prepare = partial(_preprocess, context=context)
     before, previous = states
-    outside = [own for own in around["before"] if not is_inside(own, width)]
+    outside = [own for own in stage_params["before"] if not is_inside(own, width)]
     first = [prepare(own, x) for own, x in zip(outside, states, strict=False)]
-    outside = [own for own in around["previous"] if not is_inside(own, width)]
+    outside = [own for own in stage_params["previous"] if not is_inside(own, width)]
     second = [prepare(own, previous) for own in outside]
     return (first, second), (None if first else before, None if second else previous)

@@ -36,11 +36,11 @@ class Saved(NamedTuple):
     """What a path leaves for its gradient, beside the output.
 
     Attributes:
-      moments: of each group of edges, as `run_path` gives them.
+      norm_stats: of each group of edges, as `run_path` gives them.
       states: as the cell ends; None where the output holds every node.
     """
 
-    moments: tuple[Array, ...]
+    norm_stats: tuple[Array, ...]
     states: Array | None
 
 
@@ -101,9 +101,9 @@ class _EdgeStep(NamedTuple):
 
 
 class _Bars(NamedTuple):
-    """Cotangents of an edge's moments, and of its output with its weight."""
+    """Cotangents of an edge's norm statistics, and of its output with its weight."""
 
-    moments: Array
+    norm_stats: Array
     output: Array
 
 
@@ -118,8 +118,8 @@ def run_path(
 ) -> tuple[Array, Array]:
     """Add every active edge's operation to its target, edge after edge.
 
-    What is ``known`` from an earlier pass, states as the cell ends and moments, is
-    given out as it is: nothing is run, and the gradient is the same.
+    What is ``known`` from an earlier pass, states as the cell ends and norm statistics,
+    is given out as it is: nothing is run, and the gradient is the same.
 
     Returns:
       The states, and ``[E, 2, C]``, mean and scale of the batch normalisation that ends
@@ -164,17 +164,17 @@ def _run(
     x: Array,
     total: Array,
 ) -> tuple[Array, Array]:
-    """The sum with an edge's weighted output, and the moments of its operation."""
+    """The sum with an edge's weighted output, and its operation's norm statistics."""
     inner, edge = _before_norm(loop, op), edges.at(number, op.name)
-    moments = _no_moments(total)
+    norm_stats = _no_norm_stats(total)
     if inner is None:
         y = _apply(loop, op, edge, edge.weights, x)
     else:
         y, *found = layers.normalised(
             inner(edge.weights, x), axis_name=loop.context.norm_axis
         )
-        moments = jnp.stack(found)
-    return total + layers.weighted(y, edge.factor), moments
+        norm_stats = jnp.stack(found)
+    return total + layers.weighted(y, edge.factor), norm_stats
 
 
 def _pull(
@@ -183,7 +183,7 @@ def _pull(
     edges: _Edges,
     number: Array,
     x: Array,
-    moments: Array,
+    norm_stats: Array,
     bar: _Bars,
     total: Array,
 ) -> tuple[Array, tuple[Tree, Array]]:
@@ -195,7 +195,7 @@ def _pull(
       edges: all of them.
       number: of the edge.
       x: its input.
-      moments: of its operation, as they were found.
+      norm_stats: of its operation, as they were found.
       bar: cotangents of what it adds.
       total: cotangent of the input so far.
     """
@@ -205,21 +205,21 @@ def _pull(
     if inner is None:
         y_bar, factor_bar = jax.vjp(layers.weighted, y, edge.factor)[1](bar.output)
     else:
-        mean, scale = moments
+        mean, scale = norm_stats
         y_bar, factor_bar = layers.pull_weighted_norm(
             y,
             scale,
             bar.output,
             edge.factor,
             mean=mean,
-            moments_bar=bar.moments,
+            norm_stats_bar=bar.norm_stats,
             axis_name=loop.context.norm_axis,
         )
     own_bar, x_bar = pull(y_bar)
     return total + x_bar, (edges.no_bars()[0] | own_bar, factor_bar)
 
 
-def _no_moments(y: Array) -> Array:
+def _no_norm_stats(y: Array) -> Array:
     return jnp.zeros((2, len(y)), jnp.float32)
 
 
@@ -227,7 +227,7 @@ def _run_nothing(
     loop: _PathLoop, edges: _Edges, number: Array, x: Array, total: Array
 ) -> tuple[Array, Array]:
     del loop, edges, number, x
-    return total, _no_moments(total)
+    return total, _no_norm_stats(total)
 
 
 def _pull_nothing(
@@ -235,11 +235,11 @@ def _pull_nothing(
     edges: _Edges,
     number: Array,
     x: Array,
-    moments: Array,
+    norm_stats: Array,
     bar: _Bars,
     total: Array,
 ) -> tuple[Array, tuple[Tree, Array]]:
-    del loop, number, x, moments, bar
+    del loop, number, x, norm_stats, bar
     return total, edges.no_bars()
 
 
@@ -284,7 +284,7 @@ def _turns(loop: _PathLoop, path: Path, *, by_source: bool) -> Array:
 def _run_edges(
     loop: _PathLoop, path: Path, edges: _Edges, reads: Array | None, states: Array
 ) -> tuple[Array, Array]:
-    """The states with every edge's output added, and each operation's moments."""
+    """The states with every edge's output added, and all norm statistics."""
 
     def run(
         branch: Callable[..., Any], states: Array, turn: _EdgeStep, total: Array
@@ -297,13 +297,13 @@ def _run_edges(
 
     def step(carry: tuple[Array, Array], packed: Array) -> tuple[Any, Any]:
         (states, total), turn = carry, _EdgeStep.of(packed)
-        total, moments = lax.switch(turn.runs, runs, states, turn, total)
-        return (flush_segment(states, total, turn.row), total), moments
+        total, norm_stats = lax.switch(turn.runs, runs, states, turn, total)
+        return (flush_segment(states, total, turn.row), total), norm_stats
 
     start = states, jnp.zeros_like(states[0])
     turns = _turns(loop, path, by_source=False)
-    (states, _), moments = lax.scan(step, start, turns)
-    return states, moments
+    (states, _), norm_stats = lax.scan(step, start, turns)
+    return states, norm_stats
 
 
 def _pull_edges(
@@ -311,23 +311,23 @@ def _pull_edges(
     path: Path,
     edges: _Edges,
     kept: Array,
-    moments: Array,
+    norm_stats: Array,
     cotangents: _Bars,
 ) -> tuple[Array, tuple[Tree, Array]]:
     """Cotangents of what the edges read; of their weights and factors.
 
-    Those given are of the states that the edges add to, and of the moments.
+    Those given are of the states that the edges add to, and of the norm statistics.
     """
     inside, cotangent = not loop.group.from_inputs, cotangents.output
 
     def pull(
         branch: Callable[..., Any], bars: Array, turn: _EdgeStep, total: Array
     ) -> Any:
-        own = (take_row(one, turn.number) for one in (moments, cotangents.moments))
-        found, moments_bar = own
-        bar = _Bars(moments_bar, take_row(bars if inside else cotangent, turn.target))
+        stats = take_row(norm_stats, turn.number)
+        stats_bar = take_row(cotangents.norm_stats, turn.number)
+        bar = _Bars(stats_bar, take_row(bars if inside else cotangent, turn.target))
         x, total = take_row(kept, turn.source), segment_sum(total, turn.row)
-        return branch(edges, turn.number, x, found, bar, total)
+        return branch(edges, turn.number, x, stats, bar, total)
 
     pulls = [partial(pull, branch) for branch in _branches(loop, _pull, _pull_nothing)]
 
@@ -356,7 +356,7 @@ def _path_edges(
     states: Array,
     known: tuple[Array, Array] | None,
 ) -> tuple[Array, Array]:
-    """The states with every edge's output added, and moments.
+    """The states with every edge's output added, and norm statistics.
 
     Its gradient keeps these, and nothing else of an edge.
     """
@@ -374,21 +374,21 @@ def _path_forward(
 ) -> tuple[tuple[Array, Array], tuple[Any, ...]]:
     if known is None:
         edges = _edges(path, weights, factor)
-        finished, moments = _run_edges(loop, path, edges, reads, states)
+        finished, norm_stats = _run_edges(loop, path, edges, reads, states)
     else:
-        finished, moments = known
+        finished, norm_stats = known
     kept = finished if reads is None else reads
-    return (finished, moments), (path, weights, factor, kept, moments)
+    return (finished, norm_stats), (path, weights, factor, kept, norm_stats)
 
 
 def _path_backward(
     loop: _PathLoop, residuals: tuple[Any, ...], cotangents: tuple[Array, Array]
 ) -> tuple[Any, ...]:
-    path, weights, factor, kept, moments = residuals
-    cotangent, moments_bar = cotangents
+    path, weights, factor, kept, norm_stats = residuals
+    cotangent, norm_stats_bar = cotangents
     edges = _edges(path, weights, factor)
     bars, (weights_bar, factor_bar) = _pull_edges(
-        loop, path, edges, kept, moments, _Bars(moments_bar, cotangent)
+        loop, path, edges, kept, norm_stats, _Bars(norm_stats_bar, cotangent)
     )
     # Path's own cotangent is for its integers and keys; its weight came as `factor`.
     path_bar = jax.tree.map(zero_cotangent, path)

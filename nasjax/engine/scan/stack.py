@@ -35,19 +35,19 @@ class Stage(NamedTuple):
       length: cells.
       cell_type: key of what they run in an architecture.
       shape: ``states -> shape`` of an output, given the states before the stage.
-      begin: ``(around, states) -> (entries, start)``: what is made once, ahead of the
-        loop, of the states before the stage, and those of them that are of the
-        stage's own shape, for its first cells to read.
-      run: ``(around, edges, entries, number, states, runs, known)`` to the output of
-        the cell ``number`` of the stage and what it leaves (`run_cell`). The last
-        argument may be left out; with it, only the gradient is asked for, and it holds
-        what an earlier pass gave.
+      prepare_inputs: ``(stage_params, states) -> (prepared, start)``: what is made
+        once, ahead of the loop, of the states before the stage, and those of them that
+        are of the stage's own shape, for its first cells to read.
+      run: ``(stage_params, edges, prepared, number, states, runs, known)`` to the
+        output of the cell ``number`` of the stage and what it leaves (`run_cell`). The
+        last argument may be left out; with it, only the gradient is asked for, and it
+        holds what an earlier pass gave.
     """
 
     length: int
     cell_type: str
     shape: Callable[[States], tuple[int, ...]]
-    begin: Callable[[Tree, States], Begun]
+    prepare_inputs: Callable[[Tree, States], Begun]
     run: Callable[..., tuple[Array, Saved]]
 
 
@@ -55,11 +55,11 @@ class StageWeights(NamedTuple):
     """Weights of a stage.
 
     Attributes:
-      around: of the whole stage, such as preprocessing.
+      stage_params: of the whole stage, such as preprocessing.
       edges: of its cells, stacked.
     """
 
-    around: Tree
+    stage_params: Tree
     edges: Tree
 
 
@@ -92,7 +92,7 @@ def run_stack(
         return _run_paths(stack, weights, factors, paths, first, begun)
     for index, (stage, own) in enumerate(zip(stages, weights, strict=True)):
         if index:
-            begun = stage.begin(own.around, states)
+            begun = stage.prepare_inputs(own.stage_params, states)
         states = _mixed_stage(stage, own, used[stage.cell_type], states, begun)
     return states[-1]
 
@@ -105,14 +105,14 @@ def _mixed_stage(
     begun: Begun,
 ) -> States:
     """The states after a stage, under plain autodiff."""
-    around, edges = weights
-    entries, start = begun
+    stage_params, edges = weights
+    prepared, start = begun
     if stage.length == 1:
-        return (*states[1:], _only_cell(stage, weights, entries, start, runs)[0])
+        return (*states[1:], _only_cell(stage, weights, prepared, start, runs)[0])
 
     def step(reads: States, cell: tuple[Tree, Array]) -> tuple[States, None]:
         own, number = cell
-        output, _ = stage.run(around, own, entries, number, reads, runs)
+        output, _ = stage.run(stage_params, own, prepared, number, reads, runs)
         return (*reads[1:], output), None
 
     nothing = jnp.zeros(stage.shape(states), states[-1].dtype)
@@ -122,12 +122,12 @@ def _mixed_stage(
 
 
 def _only_cell(
-    stage: Stage, weights: StageWeights, entries: Tree, start: Start, runs: Any
+    stage: Stage, weights: StageWeights, prepared: Tree, start: Start, runs: Any
 ) -> tuple[Array, Saved]:
     """What the cell of a stage of one gives; it needs no loop."""
     own = jax.tree.map(lambda leaf: leaf[0], weights.edges)
     first = jnp.zeros((), jnp.int32)
-    return stage.run(weights.around, own, entries, first, start, runs)
+    return stage.run(weights.stage_params, own, prepared, first, start, runs)
 
 
 # --- paths ----------------------------------------------------------------------
@@ -210,7 +210,7 @@ def _paths_forward(
     ran: list[_Ran] = []
     for index, (stage, own) in enumerate(zip(stack.stages, weights, strict=True)):
         if index:
-            begun, pull_begin = jax.vjp(stage.begin, own.around, states)
+            begun, pull_begin = jax.vjp(stage.prepare_inputs, own.stage_params, states)
         path = _with_factors(paths[stage.cell_type], factors[stage.cell_type])
         outputs = _run_stage(stage, own, path, states, begun)
         ran.append(_Ran(begun, pull_begin, outputs))
@@ -222,17 +222,17 @@ def _run_stage(
     stage: Stage, weights: StageWeights, path: Path, states: States, begun: Begun
 ) -> _Outputs:
     """Outputs of all cells of a stage, whose loop has no other buffer."""
-    around, edges = weights
-    entries, start = begun
+    stage_params, edges = weights
+    prepared, start = begun
     if stage.length == 1:
-        only, left = _only_cell(stage, weights, entries, start, path)
+        only, left = _only_cell(stage, weights, prepared, start, path)
         stacked = jax.tree.map(lambda leaf: leaf[None], left)
         return _Outputs(only[None], stacked)
 
     def step(outputs: Array, cell: tuple[Tree, Array]) -> tuple[Array, Saved]:
         own, number = cell
         reads = _reads(start, outputs, number)
-        output, left = stage.run(around, own, entries, number, reads, path)
+        output, left = stage.run(stage_params, own, prepared, number, reads, path)
         return put_row(outputs, output, number), left
 
     empty = jnp.zeros((stage.length, *stage.shape(states)), states[-1].dtype)
@@ -310,34 +310,34 @@ def _pull_stage(
       ran: what was kept of it.
       bars: cotangents of the states after the stage.
     """
-    around, edges = weights
-    (entries, start), pull_begin, outputs = ran
+    stage_params, edges = weights
+    (prepared, start), pull_begin, outputs = ran
 
     def run(
         shared: Tree, own: Tree, reads: Start, *, number: Array, known: ForwardResult
     ) -> Array:
-        around, factors, entries = shared
+        stage_params, factors, prepared = shared
         runs = _with_factors(path, factors)
-        return stage.run(around, own, entries, number, reads, runs, known)[0]
+        return stage.run(stage_params, own, prepared, number, reads, runs, known)[0]
 
-    shared = around, _factors(path), entries
+    shared = stage_params, _factors(path), prepared
     inside = bars[-min(stage.length, len(bars)) :]
     if stage.length == 1:
         pulled = _pull_only(run, shared, edges, start, outputs, inside)
     else:
         pulled = _pull_loop(run, shared, edges, start, outputs, inside)
-    (around_bar, factor_bar, entries_bar), edges_bar, start_bar = pulled
-    begun_bar = entries_bar, start_bar
+    (stage_bar, factor_bar, prepared_bar), edges_bar, start_bar = pulled
+    begun_bar = prepared_bar, start_bar
     # States after the stage that are from before it pass their cotangents on.
     through = bars[: len(bars) - len(inside)]
     if pull_begin is None:
         before = (*(None for _ in inside), *through)
     else:
         begin_bar, states_bar = pull_begin(begun_bar)
-        around_bar = jax.tree.map(jnp.add, around_bar, begin_bar)
+        stage_bar = jax.tree.map(jnp.add, stage_bar, begin_bar)
         older, newer = states_bar[: len(inside)], states_bar[len(inside) :]
         before = (*older, *map(jnp.add, newer, through))
-    return StageWeights(around_bar, edges_bar), factor_bar, begun_bar, before
+    return StageWeights(stage_bar, edges_bar), factor_bar, begun_bar, before
 
 
 def _pull_only(

@@ -58,7 +58,7 @@ def network(plan: Plan, space: SearchSpace, *, context: Context, dtype: Any) -> 
     make = _prepared if plan.arity > 1 else _chained
     pairs = [make(plan, own, space=space, context=context) for own in runs]
 
-    def around(weights: Tree, stage: int) -> Tree:
+    def stage_params(weights: Tree, stage: int) -> Tree:
         first, end, block = runs[stage]
         if plan.arity > 1:
             return {name: weights[name][first:end] for name in INPUTS}
@@ -70,7 +70,7 @@ def network(plan: Plan, space: SearchSpace, *, context: Context, dtype: Any) -> 
         outputs = recomputed(run, weights["stem"], x)
         # CIFAR's only one is read twice.
         states = (*outputs[:1] * (plan.arity - len(outputs)), *outputs)
-        return states, pairs[0][0].begin(around(weights, 0), states)
+        return states, pairs[0][0].prepare_inputs(stage_params(weights, 0), states)
 
     def cells(
         weights: Tree, architecture: Architecture, entry: tuple[States, Begun]
@@ -82,7 +82,7 @@ def network(plan: Plan, space: SearchSpace, *, context: Context, dtype: Any) -> 
             if isinstance(architecture[mixed.cell_type], Path) and alone is not mixed:
                 stage, own = alone, _along_edges(own)
             chain.append(stage)
-            stacked.append(StageWeights(around(weights, number), own))
+            stacked.append(StageWeights(stage_params(weights, number), own))
         x = run_stack(tuple(chain), tuple(stacked), architecture, *entry)
         if plan.last_norm:
             x, _ = layers.normalise(weights["last"], None, x, context=context)
@@ -111,32 +111,32 @@ def _prepared(
     width = cell.out_channels
 
     def run(
-        around: dict[str, Any],
+        stage_params: dict[str, Any],
         edges: Tree,
-        entries: tuple[list[Array], list[Array]],
+        prepared: tuple[list[Array], list[Array]],
         number: Array,
         states: Start,
         runs: Mixture | Path,
         known: ForwardResult | None = None,
     ) -> tuple[Array, Saved]:
         kernels = [
-            tuple(own for own in around[name] if is_inside(own, width))
+            tuple(own for own in stage_params[name] if is_inside(own, width))
             for name in INPUTS
         ]
         choose = partial(choose_input, index=number, context=context)
         return run_cell(
             edges,
             fold_in_cell(fold_in_cell(runs, first), number),
-            tuple(map(choose, entries, kernels, states)),
+            tuple(map(choose, prepared, kernels, states)),
             space=space,
             reduction=cell.reduction,
             context=context,
             known=known,
         )
 
-    begin = partial(first_inputs, width=width, context=context)
+    prepare_inputs = partial(first_inputs, width=width, context=context)
     shape = partial(_shape, cell, own)
-    stage = Stage(own.end - first, cell.kind, shape, begin, run)
+    stage = Stage(own.end - first, cell.kind, shape, prepare_inputs, run)
     return stage, stage
 
 
@@ -204,22 +204,22 @@ def _chained(
     """
     cell, first, length = plan.cells[own.first], own.first, own.end - own.first
 
-    def begin(around: Tree, states: States) -> tuple[Tree, Start]:
+    def prepare_inputs(stage_params: Tree, states: States) -> tuple[Tree, Start]:
         x = states[-1]
         if own.block is not None:
-            x = _apply_residual(around, x, context=context)
+            x = _apply_residual(stage_params, x, context=context)
         return (), (x,)
 
     def run(
-        around: Tree,
+        stage_params: Tree,
         edges: Tree,
-        entries: Tree,
+        prepared: Tree,
         at: Array,
         states: Start,
         runs: Mixture | Path,
         known: ForwardResult | None = None,
     ) -> tuple[Array, Saved]:
-        del around, entries
+        del stage_params, prepared
         if isinstance(runs, Path):
             runs, graph = _along(runs, first, length), _chain_of(space, length)
         else:
@@ -234,5 +234,5 @@ def _chained(
             known=known,
         )
 
-    mixed = Stage(length, cell.kind, partial(_shape, cell, own), begin, run)
+    mixed = Stage(length, cell.kind, partial(_shape, cell, own), prepare_inputs, run)
     return mixed, mixed._replace(length=1)
