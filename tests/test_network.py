@@ -578,7 +578,7 @@ def test_variables_or_images_of_another_network_are_refused():
         network.apply(variables, images_of(10), TINY, **TINY_SIZES)
     with pytest.raises(InputError, match="dtype 'float16' is not one of float32"):
         network.apply(variables, images, TINY, **TINY_SIZES, dtype=jnp.float16)
-    with pytest.raises(InputError, match="depthwise 'fast' is not one of auto"):
+    with pytest.raises(InputError, match="depthwise='fast' is not one of auto"):
         network.apply(variables, images, TINY, **TINY_SIZES, depthwise="fast")
 
 
