@@ -238,7 +238,7 @@ def test_pytorchs_figures_are_those_of_its_faster_format():
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--method=enas", "flag --method is 'enas'; it must be one of darts, gdas"),
+        ("--method=enas", "flag --method is 'enas'; it must be one of a2m, beta_darts"),
         ("--channels=0", "flag --channels=0"),
         ("--compile_torch", "flag --compile_torch needs --against=torch"),
         ("--what=share", "flag --method is 'darts', the mixture itself"),
