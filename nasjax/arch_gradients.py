@@ -12,6 +12,13 @@ import jax.numpy as jnp
 from nasjax.base import Array, Tree
 
 _Loss = Callable[[Tree, Tree], Array]
+#: Of a gradient on one device, that of all: the mean over them.
+Average = Callable[[Tree], Tree]
+
+
+def alone(gradient: Tree) -> Tree:
+    """The gradient of one device that is the only one."""
+    return gradient
 
 
 def unrolled_arch_gradient(
@@ -66,6 +73,7 @@ def implicit_arch_gradient(
     *,
     learning_rate: Array | float,
     terms: int,
+    average: Average = alone,
 ) -> tuple[Array, Tree]:
     """Value and implicit gradient of ``valid_loss(w*(arch), arch)`` in ``arch``.
 
@@ -82,6 +90,7 @@ def implicit_arch_gradient(
       arch: architecture parameters.
       learning_rate: gamma; the series converges below 2 / the largest eigenvalue of H.
       terms: K; 0 leaves v alone, which is DARTS's second order at w instead of w'.
+      average: of a gradient over devices; the result is this device's part.
 
     Raises:
       ValueError: a negative number of terms.
@@ -97,21 +106,31 @@ def implicit_arch_gradient(
     if terms < 0:
         raise ValueError(f"{terms=} is below 0")
     value, (v, direct) = jax.value_and_grad(valid_loss, (0, 1))(weights, arch)
-    of_weights = jax.grad(train_loss)
+    v = average(v)
+
+    def of_weights(weights: Tree, arch: Tree) -> Tree:
+        return average(jax.grad(train_loss)(weights, arch))
 
     # One backward pass through the gradient gives H and the mixed product: H is
     # symmetric, and the engine's own derivatives know no forward mode.
     pull = jax.vjp(of_weights, weights, arch)[1]
     total = power = v
     for _ in range(terms):
-        power = jax.tree.map(lambda p, h: p - learning_rate * h, power, pull(power)[0])
+        power = jax.tree.map(
+            lambda p, h: p - learning_rate * h, power, average(pull(power)[0])
+        )
         total = jax.tree.map(jnp.add, total, power)
     mixed = pull(total)[1]
     return value, jax.tree.map(lambda d, m: d - learning_rate * m, direct, mixed)
 
 
 def sharpness_aware_arch_gradient(
-    valid_loss: _Loss, weights: Tree, arch: Tree, *, rho: Array | float
+    valid_loss: _Loss,
+    weights: Tree,
+    arch: Tree,
+    *,
+    rho: Array | float,
+    average: Average = alone,
 ) -> tuple[Array, Tree]:
     """Value and gradient of ``valid_loss(arch + rho grad valid_loss(arch))`` in arch.
 
@@ -123,6 +142,7 @@ def sharpness_aware_arch_gradient(
       weights: held.
       arch: architecture parameters.
       rho: length of the step along the gradient; 0 leaves the plain gradient.
+      average: as of `implicit_arch_gradient`.
 
     >>> value, gradient = sharpness_aware_arch_gradient(
     ...     lambda w, a: 0.5 * w * a**2, 2.0, 1.0, rho=0.1
@@ -132,7 +152,7 @@ def sharpness_aware_arch_gradient(
     """
 
     def moved(arch: Tree) -> Array:
-        gradient = jax.grad(valid_loss, 1)(weights, arch)
+        gradient = average(jax.grad(valid_loss, 1)(weights, arch))
         ascended = jax.tree.map(lambda a, g: a + rho * g, arch, gradient)
         return valid_loss(weights, ascended)
 

@@ -252,6 +252,7 @@ def make_arch_step(
             partial(valid_loss, batch=valid, key=keys[0], context=context),
             partial(train_loss, batch=train, key=keys[1], context=context),
             inner_step=_inner_step(method, optimizers.weights, state, average),
+            average=average,
         )
         updates, optimizer = optimizers.alpha.update(
             average(gradient), state.arch_optimizer, state.alpha
@@ -272,13 +273,16 @@ def _arch_gradient(
     train_loss: LossFn,
     *,
     inner_step: Callable[[Tree, Tree], Tree],
+    average: Callable[[Tree], Tree],
 ) -> tuple[Alpha, LossAux]:
     """Alpha's gradient, and what was run at the weights as they are."""
     if method.order == 1 and method.arch_gradient is None:  # xi = 0 in DARTS Eq. 7
         grad = jax.grad(valid_loss, 1, has_aux=True)
         found: tuple[Alpha, LossAux] = grad(state.weights, state.alpha)
         return found
-    find = method.arch_gradient or unrolled_arch_gradient
+    find = unrolled_arch_gradient
+    if method.arch_gradient is not None:
+        find = partial(method.arch_gradient, average=average)
     _, gradient = find(
         lambda weights, alpha: train_loss(weights, alpha)[0],
         lambda weights, alpha: valid_loss(weights, alpha)[0],

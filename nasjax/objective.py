@@ -193,7 +193,9 @@ class Loss(NamedTuple):
 
         start = lax.stop_gradient(architecture)
         own = jax.random.fold_in(key, 1)  # `relax` has consumed the key itself
-        return lax.stop_gradient(self.attack(own, loss, start, context.progress))
+        return lax.stop_gradient(
+            self.attack(own, _averaged(loss, self._axis), start, context.progress)
+        )
 
     def _inputs(
         self, shared: _Shared, batch: Batch, key: Key, context: StepContext
@@ -298,6 +300,25 @@ class Loss(NamedTuple):
     @property
     def _axis(self) -> str | None:
         return self.net.settings.context.axis_name
+
+
+def _averaged(
+    loss: Callable[[Architecture], Array], axis_name: str | None
+) -> Callable[[Architecture], Array]:
+    """A loss whose gradient is that of all devices."""
+    if axis_name is None:
+        return loss
+
+    def forward(at: Architecture) -> tuple[Array, Tree]:
+        value, gradient = jax.value_and_grad(loss)(at)
+        return value, lax.pmean(gradient, axis_name)
+
+    def backward(gradient: Tree, bar: Array) -> tuple[Tree]:
+        return (jax.tree.map(lambda leaf: bar * leaf, gradient),)
+
+    averaged = jax.custom_vjp(loss)
+    averaged.defvjp(forward, backward)
+    return averaged
 
 
 def _total(values: Array, axis_name: str | None) -> Array:

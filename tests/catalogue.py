@@ -115,6 +115,7 @@ class Small(NamedTuple):
     start: SearchState  # of one device
     run: Callable[..., Any]  # not compiled
     dispatch: Callable[..., Any]  # `run`, compiled
+    traces: list[int]  # one for each time that `run` was traced, on one device
 
     def advance(self, state: SearchState, stop: int) -> tuple[SearchState, Metrics]:
         """Up to a step of the same epoch."""
@@ -140,8 +141,14 @@ def search(method: Method, num_devices: int = 1) -> Small:
             key, net, method, optimizers=both, num_examples=digits().train.weights.size
         )
     )(jax.random.key(0))
+    traces: list[int] = []
     if num_devices == 1:
-        dispatch = compiled(run)
+
+        def counted(*args: Any) -> Any:
+            traces.append(1)
+            return run(*args)
+
+        dispatch = compiled(counted)
     else:
         with jax.numpy_dtype_promotion("standard"):
             state = devices.shard_state(start)
@@ -149,7 +156,7 @@ def search(method: Method, num_devices: int = 1) -> Small:
                 state, data, keys, jnp.int32(1)
             )
         dispatch = lowered.compile(compiler_options=_QUICK)
-    return Small(method, net, devices, data, keys, start, run, dispatch)
+    return Small(method, net, devices, data, keys, start, run, dispatch, traces)
 
 
 @functools.cache

@@ -69,8 +69,9 @@ def test_the_loss_goes_down(name):
 
 
 def test_one_compilation_serves_every_step_and_epoch(name):
-    program = f"jit({catalogue.searched(name).run.__name__})"
-    assert course(name).lowered.count(program) == 1
+    # It may have been compiled before, by another test.
+    assert course(name).lowered.count("jit(counted)") <= 1
+    assert len(catalogue.searched(name).traces) == 1
 
 
 def test_several_steps_in_a_dispatch_are_steps_one_by_one(name):

@@ -512,7 +512,12 @@ def followed(method: methods.Method) -> list[float] | None:
         return (weights * alpha**2).sum() + (weights**2).sum()
 
     found = method.arch_gradient(
-        loss, loss, jnp.arange(3.0), jnp.ones(3), inner_step=lambda w, g: w - g
+        loss,
+        loss,
+        jnp.arange(3.0),
+        jnp.ones(3),
+        inner_step=lambda w, g: w - g,
+        average=lambda g: g,
     )
     return found[1].tolist()
 

@@ -222,9 +222,9 @@ class Method(NamedTuple):
         pass, which replaces what was relaxed and has no gradient; ``loss`` is the
         cross-entropy of an architecture at the weights and on the batch at hand.
         Consumes the key. None for none; not with `subgraphs`.
-      arch_gradient: ``(train_loss, valid_loss, weights, alpha, *, inner_step) ->
-        (value, gradient)`` in place of what `order` names, see
-        `nasjax.arch_gradients`.
+      arch_gradient: ``(train_loss, valid_loss, weights, alpha, *, inner_step, average)
+        -> (value, gradient)`` in place of what `order` names, see
+        `nasjax.arch_gradients`; ``average`` is that of a gradient over devices.
       strengths: ``(alpha, space) -> {cell type: [E, O]}``, comparable between edges,
         by which a genotype is derived.
       settle: ``(alpha, space) -> architecture`` by which the supernet is judged,

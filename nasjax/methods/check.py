@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from nasjax import losses, schedules
+from nasjax.arch_gradients import alone
 from nasjax.architecture import Mixture
 from nasjax.base import Array, Tree
 from nasjax.data.batches import Batch
@@ -217,7 +218,7 @@ class _Traced(NamedTuple):
                 def loss(weights: Any, alpha: Any) -> Any:
                     return _squares((weights, alpha))
 
-                stay = {"inner_step": lambda weights, _: weights}
+                stay = {"inner_step": lambda weights, _: weights, "average": alone}
                 return gradient(loss, loss, weights, alpha, **stay)[1]
 
             weights = {"w": shapes.array((2,))}

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from nasjax.arch_gradients import sharpness_aware_arch_gradient
+from nasjax.arch_gradients import Average, sharpness_aware_arch_gradient
 from nasjax.base import Array, Tree
 from nasjax.methods.base import Method
 from nasjax.methods.darts import darts
@@ -26,8 +26,11 @@ def a2m(*, rho: float = 0.1, alpha_scale: float = 1e-3) -> Method:
         arch: Tree,
         *,
         inner_step: Any,
+        average: Average,
     ) -> tuple[Array, Tree]:
         del train_loss, inner_step
-        return sharpness_aware_arch_gradient(valid_loss, weights, arch, rho=rho)
+        return sharpness_aware_arch_gradient(
+            valid_loss, weights, arch, rho=rho, average=average
+        )
 
     return darts(alpha_scale=alpha_scale)._replace(name="a2m", arch_gradient=gradient)

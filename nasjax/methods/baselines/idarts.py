@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from nasjax.arch_gradients import implicit_arch_gradient
+from nasjax.arch_gradients import Average, implicit_arch_gradient
 from nasjax.base import Array, Tree
 from nasjax.methods.base import Method
 from nasjax.methods.darts import darts
@@ -38,6 +38,7 @@ def idarts(
         arch: Tree,
         *,
         inner_step: Any,
+        average: Average,
     ) -> tuple[Array, Tree]:
         del inner_step
         return implicit_arch_gradient(
@@ -47,6 +48,7 @@ def idarts(
             arch,
             learning_rate=learning_rate,
             terms=terms,
+            average=average,
         )
 
     return darts(alpha_scale=alpha_scale)._replace(
