@@ -31,9 +31,8 @@ class ByProgress(optax.GradientTransformationExtraArgs):
 
         def update(*_: Any, **__: Any) -> NoReturn:
             raise ValueError(
-                f"learning_rate is {rate!r}, which follows progress, and how long a "
-                "search is the optimizer does not know: outside of a search take "
-                "optimizers.over(optimizer, steps_per_epoch=…, epochs=…)"
+                f"learning_rate is {rate!r}, which follows progress; outside of a "
+                "search take optimizers.over(optimizer, steps_per_epoch=…, epochs=…)"
             )
 
         first = make(rate.of_steps(steps_per_epoch=1, epochs=1, every=every))

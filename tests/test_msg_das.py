@@ -319,7 +319,7 @@ def test_a_step_is_the_sum_over_sub_graphs_and_their_guidance():
     of_weights, of_alpha, (total, guidance) = compiled(by_hand)(
         state.weights, state.alpha
     )
-    both = catalogue.both_optimizers()
+    both = catalogue.both_optimizers().over(steps_per_epoch=1, epochs=1)
     with jax.numpy_dtype_promotion("standard"):
         updates = (
             both.weights.update(of_weights, state.weight_optimizer, state.weights)[0],
