@@ -29,6 +29,11 @@ from tests.test_search import Killed, after, metrics, without_times
 NUMBERS = (0, 3)
 TOTAL = EPOCHS * STEPS
 MODES = ("map", "vmap")
+#: Methods that run mixtures in both passes.
+MIXED = {
+    *("a2m", "beta_darts", "darts", "drnas", "fair_darts", "idarts", "pc_darts"),
+    *("sd_darts", "sdarts_adv", "sdarts_rs", "snas"),
+}
 
 
 def taught() -> Method:
@@ -351,7 +356,7 @@ def test_a_method_that_samples_takes_turns():
         space = method.adapt(catalogue.space())
         assert not seeds.is_batched(method, space, mapped="auto")  # of a CPU
         assert not seeds.is_batched(method, space, mapped="map")
-        if name in ("darts", "sd_darts", "pc_darts", "snas"):
+        if name in MIXED:
             assert seeds.is_batched(method, space, mapped="vmap")
         else:
             with pytest.raises(InputError, match=f"{method.name} samples paths"):

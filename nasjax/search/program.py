@@ -272,14 +272,16 @@ def measure(
 
 
 def is_sampled(method: Method, space: SearchSpace) -> bool:
-    """Whether a method runs sampled paths, one operation per edge."""
+    """Whether either pass of a method runs paths, one operation per edge."""
 
-    def relax() -> supernets.Architecture:
+    def relax() -> list[supernets.Architecture]:
         key = jax.random.key(0)
-        return method.relax(key, method.init(key, space), jnp.zeros(()), space)
+        alpha, start = method.init(key, space), jnp.zeros(())
+        passes = (method.relax, method.weight_relax or method.relax)
+        return [one(key, alpha, start, space) for one in passes]
 
-    runs = jax.eval_shape(relax)
-    return any(isinstance(cell, architecture.Path) for cell in runs.values())
+    cells = [cell for runs in jax.eval_shape(relax) for cell in runs.values()]
+    return any(isinstance(cell, architecture.Path) for cell in cells)
 
 
 def task(search: Search) -> loop.Task:
