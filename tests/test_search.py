@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nasjax import search, spaces
 from nasjax.base import InputError
+from nasjax.data import load
 from nasjax.genotype import Genotype
 from nasjax.methods import (
     add_arch_loss,
@@ -24,6 +26,7 @@ from nasjax.runtime import checkpoint
 from nasjax.runtime.workdir import Workdir
 from nasjax.search import NotFiniteError, fingerprint
 from tests import searching
+from tests.compilations import lowered
 from tests.searching import EPOCHS, STEPS, TASKS
 
 TOTAL = EPOCHS * STEPS
@@ -472,3 +475,31 @@ def test_a_learning_rate_that_is_too_large_is_no_genotype(tmp_path):
     with pytest.raises(NotFiniteError, match=r"^at step [12]: "):
         searching.run(search, tmp_path)
     assert not (tmp_path / "genotype.json").exists()
+
+
+# --- in one call -----------------------------------------------------------------
+
+
+def fitted(folder: pathlib.Path, **settings) -> Genotype:
+    data = load("digits", max_examples=40)
+    sizes = {"epochs": 1, "batch_size": 8, "channels": 4, "num_cells": 1} | settings
+    with jax.numpy_dtype_promotion("standard"):  # Adam of optax promotes an integer
+        return search.fit(spaces.nasbench201(), darts(), data, folder=folder, **sizes)
+
+
+def test_a_fit_that_has_ended_gives_what_it_found_and_compiles_nothing(tmp_path):
+    folder = tmp_path / "run"
+    first = fitted(folder)
+    logged = (folder / "metrics.jsonl").read_bytes()
+    with lowered() as programs:
+        assert fitted(folder) == first
+    assert "jit(dispatch)" not in programs
+    assert (folder / "metrics.jsonl").read_bytes() == logged
+    with pytest.raises(InputError, match="seed is 0 there and 1 here"):
+        fitted(folder, seed=1)
+
+
+def test_a_fit_that_cannot_be_leaves_no_folder(tmp_path):
+    with pytest.raises(InputError, match="batch"):
+        fitted(tmp_path / "run", batch_size=0)
+    assert not (tmp_path / "run").exists()

@@ -200,16 +200,26 @@ def prepare(
       InputError: more devices than there are, a batch they cannot share out, or what
         does not fit into their memory.
     """
-    search = plan(
-        net,
-        method,
-        data,
-        optimizers=optimizers,
-        epochs=epochs,
-        seed=seed,
-        augmentation=augmentation,
-        num_devices=num_devices,
+    return compile_search(
+        plan(
+            net,
+            method,
+            data,
+            optimizers=optimizers,
+            epochs=epochs,
+            seed=seed,
+            augmentation=augmentation,
+            num_devices=num_devices,
+        )
     )
+
+
+def compile_search(search: Search) -> tuple[Search, budgets.Budget]:
+    """Compile a search of `plan`, and measure what it will cost.
+
+    Raises:
+      InputError: what does not fit into the devices' memory.
+    """
     check_fits(search)
     started = time.perf_counter()
     state = search.devices.shard_state(search.new_state())

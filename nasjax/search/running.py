@@ -19,7 +19,7 @@ from nasjax.methods.base import Method
 from nasjax.runtime import loop
 from nasjax.runtime.progress import Progress
 from nasjax.runtime.workdir import Workdir
-from nasjax.search.program import Search, prepare, task
+from nasjax.search.program import Search, compile_search, plan, task
 from nasjax.spaces.base import SearchSpace
 
 #: ``(search, state) -> values``; the state is as `Devices.shard_state` leaves it.
@@ -84,19 +84,33 @@ def fit(
         num_classes=data.num_classes,
         image_shape=data.image_shape,
     )
+    planned = plan(  # before the folder is made, for what does not go together
+        net,
+        method,
+        to_device(data, batch_size=batch_size, seed=seed),
+        optimizers=optimizers,
+        epochs=epochs,
+        seed=seed,
+        augmentation=augmentation,
+    )
     name = f"{method.name}_{space.name}_{data.name}-seed{seed}"
-    with contextlib.closing(Workdir(folder or Path("runs") / name)) as workdir:
+    return _in_folder(planned, Path(folder or Path("runs") / name), progress, analyses)
+
+
+def _in_folder(
+    planned: Search,
+    folder: Path,
+    progress: Progress | None,
+    analyses: Sequence[Analysis],
+) -> Genotype:
+    """What a folder holds of a finished search, else what it finds."""
+    with contextlib.closing(Workdir(folder)) as workdir:
         workdir.open()
-        prepared, _ = prepare(
-            net,
-            method,
-            to_device(data, batch_size=batch_size, seed=seed),
-            optimizers=optimizers,
-            epochs=epochs,
-            seed=seed,
-            augmentation=augmentation,
-        )
-        found = run(prepared, workdir, progress=progress, analyses=analyses)
+        if workdir.finished:
+            workdir.claim(planned.identity)
+            return Genotype.from_json(workdir.genotype.read_text())
+        compiled, _ = compile_search(planned)
+        found = run(compiled, workdir, progress=progress, analyses=analyses)
     assert found is not None  # nothing stops it
     return found
 
