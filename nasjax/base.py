@@ -33,6 +33,8 @@ Array = jax.Array
 Key = jax.Array
 #: Any nest of arrays.
 Tree = Any
+#: Sums over examples, by name, to be divided by their counts.
+Metrics = dict[str, Array]
 
 
 class InputError(ValueError):

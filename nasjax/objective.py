@@ -14,6 +14,7 @@ from jax import lax
 
 from nasjax import losses
 from nasjax.base import Array, Key, Tree
+from nasjax.base import Metrics as Metrics
 from nasjax.data.batches import Batch
 from nasjax.engine.subgraphs import summed
 from nasjax.methods.base import (
@@ -31,8 +32,6 @@ from nasjax.methods.base import (
 )
 from nasjax.supernet import Architecture, Supernet
 
-#: Per-example sums of a step, to be divided by their counts.
-Metrics = dict[str, Array]
 #: Names of what a loss measures.
 METRICS = ("loss", "accuracy", "added_loss", "count")
 

@@ -8,10 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from nasjax.base import Array, Tree
+from nasjax.base import Metrics as Metrics
 from nasjax.runtime.finite import STEPS, all_finite
-
-#: Sums over examples, by name.
-Metrics = dict[str, Array]
 
 
 def first_slot(axis_name: str | None, width: int) -> Array | int:

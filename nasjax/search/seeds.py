@@ -121,10 +121,11 @@ def prepare(
         data[0],
         optimizers=optimizers,
         epochs=epochs,
+        seed=seeds[0],
         augmentation=augmentation,
         repeat=_run_beside if batched else run_until,
     )
-    searches = tuple(map(one.of_seed, seeds, data))
+    searches = (one, *map(one.of_seed, seeds[1:], data[1:]))
     program.check_fits(searches[0], len(searches))
     started = time.perf_counter()
     states = [search.new_state() for search in searches]
